@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make run` starts Selat, `make test` proves it. `make help` lists the rest.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+JS := tests/js
+SOURCES := signalling media auth tests
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export SELAT_DATA_DIR ?= data
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip --quiet install
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-all pytest check fmt lint types js arch wire docs load lock \
+        setup setup-test clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
+
+# -- use ---------------------------------------------------------------------------------------
+
+run: setup  ## start Selat on https://localhost:8443 with its data in data/
+	@exec $(BIN)/selat serve $(ARGS)
+
+setup: $(VENV)/.ready  ## make .venv with what Selat needs to run
+
+setup-test: $(VENV)/.ready-test $(JS)/node_modules/.package-lock.json  ## the same for `make test`
+	@.ci/packages test $(PYTHON)
+
+# -- prove -------------------------------------------------------------------------------------
+
+test: setup-test check pytest  ## everything a change must pass
+
+pytest:
+	@$(BIN)/python -m pytest -q -m "not slow and not load" --cov --cov-report=term $(ARGS)
+
+test-all: setup-test check  ## the same with the long variants and the load bench
+	@$(BIN)/python -m pytest -q -m "not load" --cov --cov-report=term $(ARGS)
+	@$(MAKE) --no-print-directory load
+
+load: setup-test  ## measure capacity
+	@$(BIN)/python -m pytest -q -s -m load tests/load $(ARGS)
+
+check: setup-test lint types arch js  ## style, types, imports
+
+# -- one thing at a time -----------------------------------------------------------------------
+
+fmt: $(VENV)/.ready-test  ## format, and mend what can be mended
+	@$(BIN)/ruff check -q --fix $(SOURCES) || true
+	@$(BIN)/ruff format -q $(SOURCES)
+
+lint: $(VENV)/.ready-test
+	@$(BIN)/ruff check -q $(SOURCES)
+	@$(BIN)/ruff format -q --check $(SOURCES)
+
+types: $(VENV)/.ready-test  ## mypy --strict
+	@$(BIN)/mypy --no-error-summary signalling media auth
+
+js: $(JS)/node_modules/.package-lock.json  ## types of the JavaScript, read from its comments
+	@cd $(JS) && node_modules/.bin/tsc --project .
+
+arch: $(VENV)/.ready-test  ## who may import whom
+	@$(BIN)/lint-imports --no-logo >$(VENV)/arch.log || { cat $(VENV)/arch.log; exit 1; }
+
+lock: pyproject.toml  ## pin the dependencies again (needs uv)
+	uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-config --no-annotate \
+	  --custom-compile-command "make lock" --group build -o requirements.lock pyproject.toml
+	uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-config --no-annotate \
+	  --custom-compile-command "make lock" --group pyproject.toml:dev -c requirements.lock -o requirements-dev.lock
+
+clean:  ## remove what make and the tools made; data/ stays
+	rm -rf $(VENV) $(JS)/node_modules build dist *.egg-info htmlcov .coverage* .hypothesis \
+	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache screenshots
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- what the targets stand on -----------------------------------------------------------------
+
+$(BIN)/python:
+	@.ci/packages run $(PYTHON)
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what Selat needs"
+	@$(PIP) --require-hashes --no-deps -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.ready-test: requirements-dev.lock $(VENV)/.ready
+	@echo "Installing what the tests need"
+	@$(PIP) --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+$(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json $(VENV)/.ready-test
+	@echo "Installing the type checker for JavaScript"
+	@cd $(JS) && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@

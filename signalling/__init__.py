@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker: joins patients, specialists and operators, and keeps the consult."""
