@@ -14,7 +14,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId, PostCode
+from signalling.wire.ids import (
+    AccountId,
+    ConnectionId,
+    ConsultId,
+    InstanceId,
+    ParticipantId,
+    PostCode,
+)
 from signalling.wire.terms import (
     Assistant,
     CallbackReason,
@@ -47,7 +54,12 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 
 
 class FromClient(
-    msgspec.Struct, frozen=True, tag_field="type", rename="camel", forbid_unknown_fields=True, gc=False
+    msgspec.Struct,
+    frozen=True,
+    tag_field="type",
+    rename="camel",
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     """What a client sends."""
 
@@ -55,25 +67,34 @@ class FromClient(
     """Above every earlier id of this connection."""
 
 
-class FromServer(msgspec.Struct, frozen=True, tag_field="type", rename="camel", omit_defaults=True, gc=False):
+class FromServer(
+    msgspec.Struct, frozen=True, tag_field="type", rename="camel", omit_defaults=True, gc=False
+):
     """What the server sends."""
 
 
-class Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True, gc=False):
+class Part(
+    msgspec.Struct,
+    frozen=True,
+    rename="camel",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """A piece of a message."""
 
 
 # -- Pieces ----------------------------------------------------------------------------------------------------------
 
 
-class SessionDescription(Part):
+class SessionDescription(Part, frozen=True):
     """RTCSessionDescriptionInit (W3C webrtc §4.6); ``pranswer`` and ``rollback`` stay inside a browser."""
 
     type: Literal["offer", "answer"]
     sdp: Annotated[str, msgspec.Meta(min_length=16, max_length=60_000, pattern=r"^v=0\r\n")]
 
 
-class IceCandidate(Part):
+class IceCandidate(Part, frozen=True):
     """RTCIceCandidateInit (W3C webrtc §4.8); an empty ``candidate`` ends a generation."""
 
     candidate: Annotated[str, msgspec.Meta(max_length=1_024, pattern=r"^(candidate:[^\r\n]*)?$")]
@@ -82,7 +103,7 @@ class IceCandidate(Part):
     username_fragment: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
-class IceServer(Part):
+class IceServer(Part, frozen=True):
     """RTCIceServer (W3C webrtc §4.2.4)."""
 
     urls: list[str]
@@ -90,7 +111,7 @@ class IceServer(Part):
     credential: str | None = None
 
 
-class IntakeForm(Part):
+class IntakeForm(Part, frozen=True):
     """What the patient, or who helps, tells before the call. Personal: kept sealed, shown to the specialist only."""
 
     complaint: Text
@@ -102,7 +123,9 @@ class IntakeForm(Part):
     """In which the patient wants to talk."""
     consent: bool
     """Agreement to the call; without it the intake is refused with ``consent_missing``."""
-    signs: Annotated[list[Annotated[str, msgspec.Meta(max_length=40)]], msgspec.Meta(max_length=64)] = []
+    signs: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=40)]], msgspec.Meta(max_length=64)
+    ] = []
     """Codes of danger signs from ``signalling.core.triage``."""
     pregnant: bool = False
     name: Annotated[str, msgspec.Meta(max_length=80)] = ""
@@ -111,7 +134,7 @@ class IntakeForm(Part):
     """Where to reach the patient if a call-back is promised."""
 
 
-class Person(Part):
+class Person(Part, frozen=True):
     """Somebody on the other side, as far as this side may know."""
 
     participant: ParticipantId
@@ -124,7 +147,7 @@ class Person(Part):
     """The page load that is connected now; None = not connected. A new one means a new peer connection."""
 
 
-class PostView(Part):
+class PostView(Part, frozen=True):
     """A health post, as a page shows it."""
 
     code: PostCode
@@ -136,14 +159,14 @@ class PostView(Part):
     link_type: str = ""
 
 
-class TakeoverView(Part):
+class TakeoverView(Part, frozen=True):
     """Another device asks to take the patient's place."""
 
     request: str
     at: float
 
 
-class QueueItem(Part):
+class QueueItem(Part, frozen=True):
     """One waiting consult, for specialists and operators; nothing that names the patient."""
 
     consult: ConsultId
@@ -161,7 +184,7 @@ class QueueItem(Part):
     """For a promised call-back only, and for specialists only."""
 
 
-class RingView(Part):
+class RingView(Part, frozen=True):
     """The ring on a specialist's desk."""
 
     consult: ConsultId
@@ -177,7 +200,7 @@ class RingView(Part):
     post: PostView | None = None
 
 
-class BoardSpecialist(Part):
+class BoardSpecialist(Part, frozen=True):
     """A specialist on the operator's board."""
 
     account: AccountId
@@ -188,7 +211,7 @@ class BoardSpecialist(Part):
     consult: ConsultId | None = None
 
 
-class BoardPost(Part):
+class BoardPost(Part, frozen=True):
     """A post's row on the operator's board."""
 
     post: PostView
@@ -198,7 +221,7 @@ class BoardPost(Part):
     """Consults that began to wait since midnight UTC."""
 
 
-class PastConsult(Part):
+class PastConsult(Part, frozen=True):
     """One line of a specialist's history."""
 
     consult: ConsultId
@@ -216,7 +239,7 @@ class PastConsult(Part):
 # -- From clients ----------------------------------------------------------------------------------------------------
 
 
-class Hello(FromClient, tag="hello"):
+class Hello(FromClient, frozen=True, tag="hello"):
     """First message of a connection, within the deadline; answered by ``welcome``, then by everything missed."""
 
     protocols: Annotated[list[int], msgspec.Meta(min_length=1, max_length=8)]
@@ -230,17 +253,17 @@ class Hello(FromClient, tag="hello"):
     """Of ``consult``: the newest ``entry`` that the page has; everything after it follows the welcome, once, in order."""
 
 
-class Intake(FromClient, tag="intake"):
+class Intake(FromClient, frozen=True, tag="intake"):
     """The patient's intake: the consult begins to wait."""
 
     form: IntakeForm
 
 
-class Leave(FromClient, tag="leave"):
+class Leave(FromClient, frozen=True, tag="leave"):
     """The patient goes: before the call the consult is abandoned, in the call it ends."""
 
 
-class Chat(FromClient, tag="chat"):
+class Chat(FromClient, frozen=True, tag="chat"):
     """A line of chat. ``key`` makes a repeat after a lost socket harmless: the same key is recorded once."""
 
     consult: Id
@@ -248,50 +271,50 @@ class Chat(FromClient, tag="chat"):
     text: Text
 
 
-class Description(FromClient, tag="description"):
+class Description(FromClient, frozen=True, tag="description"):
     """A local description for the other participant. Forwarded, never stored; answered only by an error."""
 
     consult: Id
     description: SessionDescription
 
 
-class Candidate(FromClient, tag="candidate"):
+class Candidate(FromClient, frozen=True, tag="candidate"):
     """A local candidate for the other participant (trickle ICE, RFC 8838). Forwarded, never stored."""
 
     consult: Id
     candidate: IceCandidate | None
 
 
-class TurnRequest(FromClient, tag="turn"):
+class TurnRequest(FromClient, frozen=True, tag="turn"):
     """Fresh TURN credentials, please; answered by ``ice``."""
 
 
-class OnCall(FromClient, tag="on_call"):
+class OnCall(FromClient, frozen=True, tag="on_call"):
     """A specialist goes on or off call."""
 
     on: bool
 
 
-class Accept(FromClient, tag="accept"):
+class Accept(FromClient, frozen=True, tag="accept"):
     """Take the ring."""
 
     consult: Id
 
 
-class Decline(FromClient, tag="decline"):
+class Decline(FromClient, frozen=True, tag="decline"):
     """Don't take the ring; it rolls over to the next specialist at once."""
 
     consult: Id
     reason: DeclineReason
 
 
-class CallBack(FromClient, tag="call_back"):
+class CallBack(FromClient, frozen=True, tag="call_back"):
     """A specialist takes up a promised call-back by hand: the consult rings at this desk if the patient is there."""
 
     consult: Id
 
 
-class Transfer(FromClient, tag="transfer"):
+class Transfer(FromClient, frozen=True, tag="transfer"):
     """Hand the consult to another specialty; the patient waits again, ahead of newcomers of the same colour."""
 
     consult: Id
@@ -299,14 +322,14 @@ class Transfer(FromClient, tag="transfer"):
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
-class Note(FromClient, tag="note"):
+class Note(FromClient, frozen=True, tag="note"):
     """The specialist's note, whole; replaces the earlier one."""
 
     consult: Id
     text: LongText
 
 
-class End(FromClient, tag="end"):
+class End(FromClient, frozen=True, tag="end"):
     """The specialist ends the consult."""
 
     consult: Id
@@ -315,7 +338,7 @@ class End(FromClient, tag="end"):
     """For the patient to keep."""
 
 
-class Invite(FromClient, tag="invite"):
+class Invite(FromClient, frozen=True, tag="invite"):
     """A new consult, with a link and a code to send; answered by ``invited``."""
 
     specialty: Specialty = Specialty.GENERAL
@@ -323,7 +346,7 @@ class Invite(FromClient, tag="invite"):
     post: Annotated[str, msgspec.Meta(max_length=32)] | None = None
 
 
-class DecideTakeover(FromClient, tag="decide_takeover"):
+class DecideTakeover(FromClient, frozen=True, tag="decide_takeover"):
     """Whether another device may take the patient's place."""
 
     consult: Id
@@ -331,14 +354,14 @@ class DecideTakeover(FromClient, tag="decide_takeover"):
     allow: bool
 
 
-class HistoryRequest(FromClient, tag="history"):
+class HistoryRequest(FromClient, frozen=True, tag="history"):
     """The specialist's past consults, newest first; answered by ``past``."""
 
     before: float | None = None
     """Only consults accepted before this instant: the next page."""
 
 
-class SetupReport(FromClient, tag="setup_report"):
+class SetupReport(FromClient, frozen=True, tag="setup_report"):
     """How long the phases of a call's set-up took in this browser, from ``in_call`` seen; for metrics only."""
 
     consult: Id
@@ -351,7 +374,7 @@ class SetupReport(FromClient, tag="setup_report"):
     protocol: TransportProtocol = TransportProtocol.NONE
 
 
-class RestartReport(FromClient, tag="restart_report"):
+class RestartReport(FromClient, frozen=True, tag="restart_report"):
     """ICE was restarted, why, and after how long media flowed again; for metrics only."""
 
     consult: Id
@@ -369,7 +392,7 @@ ClientMessage = (
 # -- From the server -------------------------------------------------------------------------------------------------
 
 
-class Welcome(FromServer, tag="welcome"):
+class Welcome(FromServer, frozen=True, tag="welcome"):
     """The hello was accepted. What this participant must know follows in ``consult``, ``entry``, ``desk``, ``board``."""
 
     re: int
@@ -388,13 +411,13 @@ class Welcome(FromServer, tag="welcome"):
     name: str = ""
 
 
-class Ok(FromServer, tag="ok"):
+class Ok(FromServer, frozen=True, tag="ok"):
     """Done, and durable."""
 
     re: int
 
 
-class Error(FromServer, tag="error"):
+class Error(FromServer, frozen=True, tag="error"):
     """Refused; nothing was changed. ``re`` is missing where the message could not be read."""
 
     code: str
@@ -405,7 +428,7 @@ class Error(FromServer, tag="error"):
     """With ``internal``: find this in the server's log."""
 
 
-class ConsultView(FromServer, tag="consult"):
+class ConsultView(FromServer, frozen=True, tag="consult"):
     """A consult as this participant may see it, whole; replaces what was shown before."""
 
     consult: ConsultId
@@ -444,20 +467,22 @@ class ConsultView(FromServer, tag="consult"):
     ended_at: float | None = None
 
 
-class Entry(FromServer, tag="entry"):
+class Entry(FromServer, frozen=True, tag="entry"):
     """One durable line of a consult's timeline, delivered exactly once, in order of ``cursor``."""
 
     consult: ConsultId
     cursor: int
     at: float
-    kind: Literal["chat", "joined", "accepted", "transferred", "lost", "back", "device_changed", "ended"]
+    kind: Literal[
+        "chat", "joined", "accepted", "transferred", "lost", "back", "device_changed", "ended"
+    ]
     author: str = ""
     """The role that did it."""
     key: str = ""
     text: str = ""
 
 
-class PeerDescription(FromServer, tag="description"):
+class PeerDescription(FromServer, frozen=True, tag="description"):
     """The other participant's description; ``sender`` is the server's knowledge, not the sender's claim."""
 
     consult: ConsultId
@@ -466,7 +491,7 @@ class PeerDescription(FromServer, tag="description"):
     description: SessionDescription
 
 
-class PeerCandidate(FromServer, tag="candidate"):
+class PeerCandidate(FromServer, frozen=True, tag="candidate"):
     """The other participant's candidate; null ends the candidates."""
 
     consult: ConsultId
@@ -475,7 +500,7 @@ class PeerCandidate(FromServer, tag="candidate"):
     candidate: IceCandidate | None
 
 
-class Ice(FromServer, tag="ice"):
+class Ice(FromServer, frozen=True, tag="ice"):
     """Fresh TURN credentials."""
 
     re: int
@@ -483,7 +508,7 @@ class Ice(FromServer, tag="ice"):
     ice_expires_at: float | None = None
 
 
-class Desk(FromServer, tag="desk"):
+class Desk(FromServer, frozen=True, tag="desk"):
     """A specialist's desk, whole."""
 
     state: SpecialistState
@@ -494,7 +519,7 @@ class Desk(FromServer, tag="desk"):
     callbacks: list[QueueItem] = []
 
 
-class Board(FromServer, tag="board"):
+class Board(FromServer, frozen=True, tag="board"):
     """The operator's board, whole; at most one a second."""
 
     now: float
@@ -509,7 +534,7 @@ class Board(FromServer, tag="board"):
     """Open requests by consult."""
 
 
-class Invited(FromServer, tag="invited"):
+class Invited(FromServer, frozen=True, tag="invited"):
     """A new consult's link and code. The token travels in the URL's fragment and nowhere else."""
 
     re: int
@@ -521,7 +546,7 @@ class Invited(FromServer, tag="invited"):
     expires_at: float
 
 
-class Past(FromServer, tag="past"):
+class Past(FromServer, frozen=True, tag="past"):
     """Past consults, newest first."""
 
     re: int

@@ -1,0 +1,585 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made by `make wire` from signalling/wire; don't edit.
+
+/** Versions of the protocol, the preferred one first. */
+export const PROTOCOL_VERSIONS = [1];
+
+/**
+ * What a WebSocket close code of ours means.
+ * @type {Readonly<Record<number, Code>>}
+ */
+export const CLOSE_CODES = {
+  4001: "unauthenticated",
+  4002: "version_unsupported",
+  4003: "binary_unsupported",
+  4004: "hello_timeout",
+  4005: "token_expired",
+  4008: "slow_reader",
+  4009: "too_large",
+  4010: "displaced",
+  4011: "signed_out",
+  4012: "restarting",
+  4013: "too_many_connections",
+  4029: "rate_limited",
+};
+
+/**
+ * Refusals after which a page may try the same again by itself.
+ * @type {readonly string[]}
+ */
+export const RETRY_CODES = [
+  "hello_timeout",
+  "rate_limited",
+  "throttled",
+  "too_many_connections",
+  "peer_absent",
+  "slow_reader",
+  "restarting",
+  "unavailable",
+  "internal",
+];
+
+/**
+ * Where a consult stands (`signalling.core.lifecycle` holds the table).
+ * @typedef {"invited"|"waiting"|"ringing"|"in_call"|"interrupted"|"callback"|"ended"|"abandoned"|"expired"} ConsultState
+ */
+
+/**
+ * What a specialist is doing (`signalling.core.presence` holds the table).
+ * @typedef {"off_call"|"available"|"ringing"|"in_call"} SpecialistState
+ */
+
+/**
+ * Triage colour of the Interagency Integrated Triage Tool; orders the queue, is no diagnosis.
+ * @typedef {"red"|"yellow"|"green"} Urgency
+ */
+
+/**
+ * Fields in which specialists can be on call; a closed list so that it may label metrics.
+ * @typedef {"general"|"emergency"|"internal"|"paediatrics"|"obstetrics"|"surgery"|"dermatology"|"psychiatry"} Specialty
+ */
+
+/**
+ * Administrative sex as FHIR's AdministrativeGender words it.
+ * @typedef {"female"|"male"|"other"|"unknown"} Sex
+ */
+
+/**
+ * Who is with the patient and helps.
+ * @typedef {"nobody"|"relative"|"health_worker"|"other"} Assistant
+ */
+
+/**
+ * How a consult ended; the specialist picks the first five.
+ * @typedef {"advice"|"prescription"|"referral"|"emergency"|"follow_up"|"patient_left"|"lost"} Outcome
+ */
+
+/**
+ * Why a specialist didn't take a ring.
+ * @typedef {"busy"|"not_my_field"|"language"|"other"} DeclineReason
+ */
+
+/**
+ * Why a call-back was promised instead of a call.
+ * @typedef {"nobody_on_call"|"nobody_answered"|"waited_too_long"} CallbackReason
+ */
+
+/**
+ * RTCIceCandidateType (W3C webrtc-stats), with `none` where there is no pair.
+ * @typedef {"host"|"srflx"|"prflx"|"relay"|"none"} CandidateType
+ */
+
+/**
+ * How media leaves the browser; `tls` and `tcp` only by way of TURN.
+ * @typedef {"udp"|"tcp"|"tls"|"none"} TransportProtocol
+ */
+
+/**
+ * Why the page restarted ICE.
+ * @typedef {"online"|"connection_change"|"no_media"|"failed"|"resumed"|"page_shown"} RestartTrigger
+ */
+
+/**
+ * A code of an error.
+ * @typedef {"malformed"|"too_large"|"out_of_order"|"version_unsupported"|"binary_unsupported"|"hello_timeout"|"unauthenticated"|"token_invalid"|"token_expired"|"origin_forbidden"|"credentials_invalid"|"code_invalid"|"invitation_used"|"resume_invalid"|"takeover_refused"|"forbidden"|"not_found"|"wrong_state"|"ring_over"|"consult_over"|"consent_missing"|"account_exists"|"password_weak"|"rate_limited"|"throttled"|"too_many_connections"|"peer_absent"|"slow_reader"|"displaced"|"signed_out"|"restarting"|"unavailable"|"internal"} Code
+ */
+
+/**
+ * RTCSessionDescriptionInit (W3C webrtc §4.6); `pranswer` and `rollback` stay inside a browser.
+ * @typedef {object} SessionDescription
+ * @property {"answer"|"offer"} type
+ * @property {string} sdp
+ */
+
+/**
+ * RTCIceCandidateInit (W3C webrtc §4.8); an empty `candidate` ends a generation.
+ * @typedef {object} IceCandidate
+ * @property {string} candidate
+ * @property {string|null} [sdpMid]
+ * @property {number|null} [sdpMLineIndex]
+ * @property {string|null} [usernameFragment]
+ */
+
+/**
+ * RTCIceServer (W3C webrtc §4.2.4).
+ * @typedef {object} IceServer
+ * @property {string[]} urls
+ * @property {string} [username]
+ * @property {string} [credential]
+ */
+
+/**
+ * What the patient, or who helps, tells before the call. Personal: kept sealed, shown to the specialist only.
+ * @typedef {object} IntakeForm
+ * @property {string} complaint
+ * @property {number} ageMonths Age in months, so that infants fit; the triage chart changes at 144 (12 years).
+ * @property {Sex} sex
+ * @property {Assistant} assistant
+ * @property {string} language In which the patient wants to talk.
+ * @property {boolean} consent Agreement to the call; without it the intake is refused with `consent_missing`.
+ * @property {string[]} [signs] Codes of danger signs from `signalling.core.triage`.
+ * @property {boolean} [pregnant]
+ * @property {string} [name] How the specialist may address the patient.
+ * @property {string} [contact] Where to reach the patient if a call-back is promised.
+ */
+
+/**
+ * Somebody on the other side, as far as this side may know.
+ * @typedef {object} Person
+ * @property {string} participant
+ * @property {string} role A role of `auth.roles`.
+ * @property {string} [name]
+ * @property {Specialty[]} [specialties]
+ * @property {string[]} [languages]
+ * @property {string} [instance] The page load that is connected now; None = not connected. A new one means a new peer connection.
+ */
+
+/**
+ * A health post, as a page shows it.
+ * @typedef {object} PostView
+ * @property {string} code
+ * @property {string} name
+ * @property {string} [region]
+ * @property {string} [emergencyLine] Telephone number for emergencies at the post.
+ * @property {boolean} [openNow]
+ * @property {string} [linkType]
+ */
+
+/**
+ * Another device asks to take the patient's place.
+ * @typedef {object} TakeoverView
+ * @property {string} request
+ * @property {number} at
+ */
+
+/**
+ * One waiting consult, for specialists and operators; nothing that names the patient.
+ * @typedef {object} QueueItem
+ * @property {string} consult
+ * @property {ConsultState} state
+ * @property {Urgency} urgency
+ * @property {Specialty} specialty
+ * @property {string} language
+ * @property {number} since When the patient began to wait; UTC epoch seconds.
+ * @property {PostView} [post]
+ * @property {boolean} [present] Whether the patient's page is connected.
+ * @property {number} [callbackBy]
+ * @property {string} [contact] For a promised call-back only, and for specialists only.
+ */
+
+/**
+ * The ring on a specialist's desk.
+ * @typedef {object} RingView
+ * @property {string} consult
+ * @property {number} until
+ * @property {Urgency} urgency
+ * @property {Specialty} specialty
+ * @property {string} language
+ * @property {number} since
+ * @property {string} [complaint]
+ * @property {number} [ageMonths]
+ * @property {string[]} [signs]
+ * @property {boolean} [interpreterNeeded]
+ * @property {PostView} [post]
+ */
+
+/**
+ * A specialist on the operator's board.
+ * @typedef {object} BoardSpecialist
+ * @property {string} account
+ * @property {string} name
+ * @property {SpecialistState} state
+ * @property {Specialty[]} specialties
+ * @property {string[]} languages
+ * @property {string} [consult]
+ */
+
+/**
+ * A post's row on the operator's board.
+ * @typedef {object} BoardPost
+ * @property {PostView} post
+ * @property {number} [waiting]
+ * @property {number} [inCall]
+ * @property {number} [today] Consults that began to wait since midnight UTC.
+ */
+
+/**
+ * One line of a specialist's history.
+ * @typedef {object} PastConsult
+ * @property {string} consult
+ * @property {number} at When the call was accepted.
+ * @property {ConsultState} state
+ * @property {Urgency} urgency
+ * @property {Specialty} specialty
+ * @property {Outcome} [outcome]
+ * @property {number} [durationS]
+ * @property {string} [note]
+ * @property {string} [complaint]
+ */
+
+/**
+ * First message of a connection, within the deadline; answered by `welcome`, then by everything missed.
+ * @typedef {object} Hello
+ * @property {"hello"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {number[]} protocols Versions that the client speaks, the preferred one first.
+ * @property {string} token A session token (audience `session`).
+ * @property {string} instance This page load; the same again after a lost socket.
+ * @property {string|null} [consult]
+ * @property {number} [cursor] Of `consult`: the newest `entry` that the page has; everything after it follows the welcome, once, in order.
+ */
+
+/**
+ * The patient's intake: the consult begins to wait.
+ * @typedef {object} Intake
+ * @property {"intake"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {IntakeForm} form
+ */
+
+/**
+ * The patient goes: before the call the consult is abandoned, in the call it ends.
+ * @typedef {object} Leave
+ * @property {"leave"} type
+ * @property {number} id Above every earlier id of this connection.
+ */
+
+/**
+ * A line of chat. `key` makes a repeat after a lost socket harmless: the same key is recorded once.
+ * @typedef {object} Chat
+ * @property {"chat"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} key
+ * @property {string} text
+ */
+
+/**
+ * A local description for the other participant. Forwarded, never stored; answered only by an error.
+ * @typedef {object} Description
+ * @property {"description"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {SessionDescription} description
+ */
+
+/**
+ * A local candidate for the other participant (trickle ICE, RFC 8838). Forwarded, never stored.
+ * @typedef {object} Candidate
+ * @property {"candidate"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {IceCandidate|null} candidate
+ */
+
+/**
+ * Fresh TURN credentials, please; answered by `ice`.
+ * @typedef {object} TurnRequest
+ * @property {"turn"} type
+ * @property {number} id Above every earlier id of this connection.
+ */
+
+/**
+ * A specialist goes on or off call.
+ * @typedef {object} OnCall
+ * @property {"on_call"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {boolean} on
+ */
+
+/**
+ * Take the ring.
+ * @typedef {object} Accept
+ * @property {"accept"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ */
+
+/**
+ * Don't take the ring; it rolls over to the next specialist at once.
+ * @typedef {object} Decline
+ * @property {"decline"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {DeclineReason} reason
+ */
+
+/**
+ * A specialist takes up a promised call-back by hand: the consult rings at this desk if the patient is there.
+ * @typedef {object} CallBack
+ * @property {"call_back"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ */
+
+/**
+ * Hand the consult to another specialty; the patient waits again, ahead of newcomers of the same colour.
+ * @typedef {object} Transfer
+ * @property {"transfer"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {Specialty} specialty
+ * @property {string} [reason]
+ */
+
+/**
+ * The specialist's note, whole; replaces the earlier one.
+ * @typedef {object} Note
+ * @property {"note"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} text
+ */
+
+/**
+ * The specialist ends the consult.
+ * @typedef {object} End
+ * @property {"end"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {Outcome} outcome
+ * @property {string} [summary] For the patient to keep.
+ */
+
+/**
+ * A new consult, with a link and a code to send; answered by `invited`.
+ * @typedef {object} Invite
+ * @property {"invite"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {Specialty} [specialty]
+ * @property {string|null} [language]
+ * @property {string|null} [post]
+ */
+
+/**
+ * Whether another device may take the patient's place.
+ * @typedef {object} DecideTakeover
+ * @property {"decide_takeover"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} request
+ * @property {boolean} allow
+ */
+
+/**
+ * The specialist's past consults, newest first; answered by `past`.
+ * @typedef {object} HistoryRequest
+ * @property {"history"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {number|null} [before] Only consults accepted before this instant: the next page.
+ */
+
+/**
+ * How long the phases of a call's set-up took in this browser, from `in_call` seen; for metrics only.
+ * @typedef {object} SetupReport
+ * @property {"setup_report"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {number} connectedMs Until `connectionState` connected.
+ * @property {number|null} [firstAudioMs]
+ * @property {number|null} [firstFrameMs]
+ * @property {CandidateType} [localCandidate]
+ * @property {CandidateType} [remoteCandidate]
+ * @property {TransportProtocol} [protocol]
+ */
+
+/**
+ * ICE was restarted, why, and after how long media flowed again; for metrics only.
+ * @typedef {object} RestartReport
+ * @property {"restart_report"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {RestartTrigger} trigger
+ * @property {number|null} [recoveredMs] None = it did not come back before the next restart.
+ */
+
+/**
+ * The hello was accepted. What this participant must know follows in `consult`, `entry`, `desk`, `board`.
+ * @typedef {object} Welcome
+ * @property {"welcome"} type
+ * @property {number} re
+ * @property {number} protocol
+ * @property {number} now The server's clock, UTC epoch seconds: pages show spans by this clock.
+ * @property {string} role
+ * @property {string} participant
+ * @property {string} connection
+ * @property {number} heartbeatS A ping (RFC 6455 §5.5.2) comes about this often; a page that hears nothing for three is not connected.
+ * @property {IceServer[]} [iceServers]
+ * @property {"all"|"relay"} [iceTransportPolicy]
+ * @property {number} [iceExpiresAt] When the TURN credentials run out; ask again before that.
+ * @property {string} [name]
+ */
+
+/**
+ * Done, and durable.
+ * @typedef {object} Ok
+ * @property {"ok"} type
+ * @property {number} re
+ */
+
+/**
+ * Refused; nothing was changed. `re` is missing where the message could not be read.
+ * @typedef {object} ErrorMessage
+ * @property {"error"} type
+ * @property {string} code A code of `signalling.wire.codes`.
+ * @property {number} [re]
+ * @property {number} [retryAfterMs]
+ * @property {string} [ref] With `internal`: find this in the server's log.
+ */
+
+/**
+ * A consult as this participant may see it, whole; replaces what was shown before.
+ * @typedef {object} ConsultView
+ * @property {"consult"} type
+ * @property {string} consult
+ * @property {number} version Events folded into this view: never show an older one over a newer one.
+ * @property {ConsultState} state
+ * @property {Specialty} specialty
+ * @property {string} [language]
+ * @property {Urgency} [urgency]
+ * @property {number} [since] When the patient began to wait.
+ * @property {number} [deadlineAt] When this state runs out.
+ * @property {number} [place] Place in the queue, 1 = next.
+ * @property {number} [waitS] Median wait of recent consults of this urgency; missing = unknown.
+ * @property {number} [onCall] How many specialists of this specialty are on call now.
+ * @property {Person} [peer]
+ * @property {boolean} [polite] This side's part in perfect negotiation (W3C webrtc §10.7).
+ * @property {string[]} [away] Roles whose connection is lost.
+ * @property {number} [acceptedAt]
+ * @property {boolean} [interpreterNeeded]
+ * @property {PostView} [post]
+ * @property {IntakeForm} [intake]
+ * @property {number} [callbackBy]
+ * @property {CallbackReason} [callbackReason]
+ * @property {Outcome} [outcome]
+ * @property {string} [summary]
+ * @property {string} [note] For the specialist only.
+ * @property {TakeoverView[]} [takeovers]
+ * @property {number} [endedAt]
+ */
+
+/**
+ * One durable line of a consult's timeline, delivered exactly once, in order of `cursor`.
+ * @typedef {object} Entry
+ * @property {"entry"} type
+ * @property {string} consult
+ * @property {number} cursor
+ * @property {number} at
+ * @property {"accepted"|"back"|"chat"|"device_changed"|"ended"|"joined"|"lost"|"transferred"} kind
+ * @property {string} [author] The role that did it.
+ * @property {string} [key]
+ * @property {string} [text]
+ */
+
+/**
+ * The other participant's description; `sender` is the server's knowledge, not the sender's claim.
+ * @typedef {object} PeerDescription
+ * @property {"description"} type
+ * @property {string} consult
+ * @property {string} sender
+ * @property {string} instance
+ * @property {SessionDescription} description
+ */
+
+/**
+ * The other participant's candidate; null ends the candidates.
+ * @typedef {object} PeerCandidate
+ * @property {"candidate"} type
+ * @property {string} consult
+ * @property {string} sender
+ * @property {string} instance
+ * @property {IceCandidate|null} candidate
+ */
+
+/**
+ * Fresh TURN credentials.
+ * @typedef {object} Ice
+ * @property {"ice"} type
+ * @property {number} re
+ * @property {IceServer[]} iceServers
+ * @property {number} [iceExpiresAt]
+ */
+
+/**
+ * A specialist's desk, whole.
+ * @typedef {object} Desk
+ * @property {"desk"} type
+ * @property {SpecialistState} state
+ * @property {RingView} [ring]
+ * @property {string} [consult] The consult that this specialist is in.
+ * @property {QueueItem[]} [queue]
+ * @property {QueueItem[]} [callbacks]
+ */
+
+/**
+ * The operator's board, whole; at most one a second.
+ * @typedef {object} Board
+ * @property {"board"} type
+ * @property {number} now
+ * @property {QueueItem[]} [waiting]
+ * @property {QueueItem[]} [calls]
+ * @property {QueueItem[]} [callbacks]
+ * @property {BoardSpecialist[]} [specialists]
+ * @property {BoardPost[]} [posts]
+ * @property {Record<string, number>} [waitMedianS] Median wait by urgency; a colour without observations is missing.
+ * @property {Record<string, TakeoverView[]>} [takeovers] Open requests by consult.
+ */
+
+/**
+ * A new consult's link and code. The token travels in the URL's fragment and nowhere else.
+ * @typedef {object} Invited
+ * @property {"invited"} type
+ * @property {number} re
+ * @property {string} consult
+ * @property {string} url
+ * @property {string} code
+ * @property {string} qr The link as a QR code, an SVG image's text.
+ * @property {number} expiresAt
+ */
+
+/**
+ * Past consults, newest first.
+ * @typedef {object} Past
+ * @property {"past"} type
+ * @property {number} re
+ * @property {PastConsult[]} [consults]
+ * @property {boolean} [more]
+ */
+
+/**
+ * What a page sends.
+ * @typedef {Hello|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport} ClientMessage
+ */
+
+/**
+ * What a page receives.
+ * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past} ServerMessage
+ */
+
+/**
+ * What a page hands to the transport, which adds the id.
+ * @template T
+ * @typedef {T extends unknown ? Omit<T, 'id'> : never} WithoutId
+ */
+
+/** @typedef {WithoutId<ClientMessage>} ClientRequest */
