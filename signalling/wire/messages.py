@@ -253,6 +253,10 @@ class Hello(FromClient, frozen=True, tag="hello"):
     """Of ``consult``: the newest ``entry`` that the page has; everything after it follows the welcome, once, in order."""
 
 
+class Ping(FromClient, frozen=True, tag="ping"):
+    """Are you there? A page can't see the server's pings, so it asks when it has heard nothing for a while."""
+
+
 class Intake(FromClient, frozen=True, tag="intake"):
     """The patient's intake: the consult begins to wait."""
 
@@ -384,7 +388,7 @@ class RestartReport(FromClient, frozen=True, tag="restart_report"):
 
 
 ClientMessage = (
-    Hello | Intake | Leave | Chat | Description | Candidate | TurnRequest | OnCall | Accept | Decline | CallBack
+    Hello | Ping | Intake | Leave | Chat | Description | Candidate | TurnRequest | OnCall | Accept | Decline | CallBack
     | Transfer | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
 )  # fmt: skip
 

@@ -250,6 +250,13 @@ export const RETRY_CODES = [
  */
 
 /**
+ * Are you there? A page can't see the server's pings, so it asks when it has heard nothing for a while.
+ * @typedef {object} Ping
+ * @property {"ping"} type
+ * @property {number} id Above every earlier id of this connection.
+ */
+
+/**
  * The patient's intake: the consult begins to wait.
  * @typedef {object} Intake
  * @property {"intake"} type
@@ -568,7 +575,7 @@ export const RETRY_CODES = [
 
 /**
  * What a page sends.
- * @typedef {Hello|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport} ClientMessage
+ * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport} ClientMessage
  */
 
 /**
