@@ -127,9 +127,8 @@ def _typedef(struct: StructReference, *, null_ok: bool) -> str:
 
 
 def _union_typedef(name: str, text: str, values: list[str]) -> str:
-    return _comment(
-        [_plain(text), f"@typedef {{{'|'.join(json.dumps(v) for v in values)}}} {name}"]
-    )
+    values_type = "|".join(json.dumps(value) for value in values)
+    return f"/** @typedef {{{values_type}}} {name} {_plain(text)} */"
 
 
 def _alias(name: str, text: str, names: list[str]) -> str:

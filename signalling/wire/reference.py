@@ -110,7 +110,7 @@ def _defined(module: Any, base: type) -> list[Any]:  # noqa: ANN401 - modules an
 
 def _struct(cls: type[msgspec.Struct], docs: Docstrings) -> StructReference:
     info = mi.type_info(cls)
-    assert isinstance(info, mi.StructType)  # noqa: S101 - narrows for the type checker
+    assert isinstance(info, mi.StructType)
     return StructReference(
         name=cls.__name__,
         tag=str(info.tag) if info.tag is not None else "",

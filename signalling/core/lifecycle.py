@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The consult's life as a table. Whatever can change a consult is in this file.
+
+Theory of operation
+-------------------
+A consult is a fold of the events in its stream. ``TRANSITIONS`` lists, for each state, the events that may happen in it
+and the state that follows; an event that is not listed, or whose guard refuses it, raises ``InvalidTransition`` and
+changes nothing. Some events leave the state as it is (a chat line, a note): they are listed too, so the table is the
+whole truth about what may happen when.
+
+Two states differ by a fact rather than by an event: a call is ``interrupted`` exactly while a side is away. That rule is
+applied after each event (``_settle``), so it holds however the call came about: also when a specialist accepts a
+patient whose link has just gone.
+
+Declining, a ring that nobody answers, and a transfer are events that lead back to ``waiting``; they are not states,
+because nothing may wait in them. Every non-terminal state has a deadline (``deadline``), and ``on_deadline`` says which
+event the passing of it is. Terminal states have no events at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from signalling.core import events as ev
+from signalling.core.policy import ConsultPolicy
+from signalling.wire.codes import Code
+from signalling.wire.ids import AccountId, ConsultId, PostCode
+from signalling.wire.terms import CallbackReason, ConsultState, Outcome, Specialty, Urgency
+
+S = ConsultState
+TERMINAL = frozenset({S.ENDED, S.ABANDONED, S.EXPIRED})
+CALL = frozenset({S.IN_CALL, S.INTERRUPTED})
+
+
+class InvalidTransition(Exception):
+    """The event may not happen in this state; nothing was changed."""
+
+    def __init__(self, state: str, event: type[ev.Event], code: Code = Code.WRONG_STATE) -> None:
+        """Carry the state, the event's class and the code for whoever asked."""
+        super().__init__(f"{event.__name__} in state {state}")
+        self.state, self.event, self.code = state, event, code
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """An open request of another device."""
+
+    request: str
+    secret_hash: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """A consult, folded from its stream."""
+
+    id: ConsultId
+    version: int = 0
+    """Events folded; equals the stream's version."""
+    state: ConsultState = S.INVITED
+    state_since: float = 0.0
+    specialty: Specialty = Specialty.GENERAL
+    language: str = ""
+    post: PostCode | None = None
+    invited_by: str = ""
+    jti: str = ""
+    expires_at: float = 0.0
+    resume_hash: str = ""
+    """Of the device in use; empty = the invitation was not redeemed yet."""
+    takeovers: tuple[Takeover, ...] = ()
+    refused: frozenset[str] = frozenset()
+    """Take-over requests that were refused, so that the asking page can be told."""
+    urgency: Urgency | None = None
+    since: float | None = None
+    """When the patient began to wait: orders the queue, also after a transfer or a promise."""
+    intake: str = ""
+    """Content id of the intake form."""
+    consent_at: float | None = None
+    tried: frozenset[AccountId] = frozenset()
+    """Specialists who had this ring already, in this round."""
+    specialist: AccountId | None = None
+    """Who is rung, in the call, or was last in it."""
+    ring_until: float | None = None
+    interpreter_needed: bool = False
+    accepted_at: float | None = None
+    away: frozenset[str] = frozenset()
+    """Roles whose connection is lost."""
+    away_since: float | None = None
+    transfers: int = 0
+    callback_by: float | None = None
+    callback_reason: CallbackReason | None = None
+    overdue: bool = False
+    note: str = ""
+    summary: str = ""
+    outcome: Outcome | None = None
+    ended_at: float | None = None
+    chat_keys: frozenset[str] = frozenset()
+    """Keys of recorded chat lines: a repeat after a lost socket is recognised."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can happen any more."""
+        return self.state in TERMINAL
+
+    def concerns(self, account: AccountId) -> bool:
+        """Whether this specialist is rung for, or in, this consult now."""
+        return self.specialist == account and self.state in CALL | {S.RINGING}
+
+
+Guard = Callable[[Consult, ev.Event], Code | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What follows from an event in a state."""
+
+    to: ConsultState
+    guard: Guard | None = None
+    """Returns the code of a refusal, or None."""
+
+
+# -- Guards ----------------------------------------------------------------------------------------------------------
+
+
+def _same_specialist(consult: Consult, event: ev.Event) -> Code | None:
+    """Only the specialist who is rung or in the call can do this."""
+    return None if getattr(event, "specialist", None) == consult.specialist else Code.RING_OVER
+
+
+def _not_joined(consult: Consult, _event: ev.Event) -> Code | None:
+    """An invitation is redeemed once."""
+    return None if not consult.resume_hash else Code.INVITATION_USED
+
+
+def _joined(consult: Consult, _event: ev.Event) -> Code | None:
+    """Something that only a patient who joined can do."""
+    return None if consult.resume_hash else Code.WRONG_STATE
+
+
+def _open_request(consult: Consult, event: ev.Event) -> Code | None:
+    """A decision needs an open request."""
+    assert isinstance(event, ev.TakeoverDecided)
+    return None if any(t.request == event.request for t in consult.takeovers) else Code.NOT_FOUND
+
+
+def _new_line(consult: Consult, event: ev.Event) -> Code | None:
+    """A chat key is recorded once."""
+    assert isinstance(event, ev.ChatSent)
+    return Code.WRONG_STATE if event.key in consult.chat_keys else None
+
+
+def _becomes_away(consult: Consult, event: ev.Event) -> Code | None:
+    """A side that is away already can't be lost again; the specialist has a side only in a call."""
+    assert isinstance(event, ev.SideLost)
+    known = event.role == ev.PATIENT or (event.role == ev.SPECIALIST and consult.state in CALL)
+    return None if known and event.role not in consult.away else Code.WRONG_STATE
+
+
+def _is_away(consult: Consult, event: ev.Event) -> Code | None:
+    """Only a side that is away can come back."""
+    assert isinstance(event, ev.SideBack)
+    return None if event.role in consult.away else Code.WRONG_STATE
+
+
+# -- The table -------------------------------------------------------------------------------------------------------
+
+
+def _stay(state: ConsultState, *, chat: bool = True) -> dict[type[ev.Event], Rule]:
+    """Return the rules of events that leave a live state as it is."""
+    rules: dict[type[ev.Event], Rule] = {
+        ev.TakeoverAsked: Rule(state, _joined),
+        ev.TakeoverDecided: Rule(state, _open_request),
+        ev.SideLost: Rule(state, _becomes_away),
+        ev.SideBack: Rule(state, _is_away),
+    }
+    return rules | ({ev.ChatSent: Rule(state, _new_line)} if chat else {})
+
+
+_RULES_OF_A_CALL: dict[type[ev.Event], Rule] = {
+    ev.Transferred: Rule(S.WAITING, _same_specialist),
+    ev.Ended: Rule(S.ENDED, _same_specialist),
+}
+
+TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
+    S.INVITED: _stay(S.INVITED, chat=False)
+    | {
+        ev.PatientJoined: Rule(S.INVITED, _not_joined),
+        ev.IntakeGiven: Rule(S.WAITING, _joined),
+        ev.Abandoned: Rule(S.ABANDONED, _joined),
+        ev.Expired: Rule(S.EXPIRED),
+    },
+    S.WAITING: _stay(S.WAITING)
+    | {
+        ev.Rung: Rule(S.RINGING),
+        ev.CallbackPromised: Rule(S.CALLBACK),
+        ev.Abandoned: Rule(S.ABANDONED),
+    },
+    S.RINGING: _stay(S.RINGING)
+    | {
+        ev.Accepted: Rule(S.IN_CALL, _same_specialist),
+        ev.RingDeclined: Rule(S.WAITING, _same_specialist),
+        ev.RingTimedOut: Rule(S.WAITING, _same_specialist),
+        ev.Abandoned: Rule(S.ABANDONED, _same_specialist),
+    },
+    S.IN_CALL: _stay(S.IN_CALL) | {ev.NoteWritten: Rule(S.IN_CALL)} | _RULES_OF_A_CALL,
+    S.INTERRUPTED: _stay(S.INTERRUPTED) | {ev.NoteWritten: Rule(S.INTERRUPTED)} | _RULES_OF_A_CALL,
+    S.CALLBACK: _stay(S.CALLBACK)
+    | {
+        ev.Rung: Rule(S.RINGING),
+        ev.CallbackOverdue: Rule(S.CALLBACK),
+        ev.Abandoned: Rule(S.ABANDONED),
+        ev.Expired: Rule(S.EXPIRED),
+    },
+    S.ENDED: {},
+    S.ABANDONED: {},
+    S.EXPIRED: {},
+}
+
+
+def begin(event: ev.Invited) -> Consult:
+    """Return the consult that an invitation creates."""
+    return Consult(
+        id=event.consult,
+        version=1,
+        state_since=event.at,
+        specialty=event.specialty,
+        language=event.language,
+        post=event.post,
+        invited_by=event.by,
+        jti=event.jti,
+        expires_at=event.expires_at,
+    )
+
+
+def apply(consult: Consult, event: ev.Event) -> Consult:
+    """Return the consult after ``event``.
+
+    Raises:
+        InvalidTransition: the table doesn't list it, or its guard refuses it.
+    """
+    kind = type(event)
+    rule = TRANSITIONS[consult.state].get(kind)
+    if rule is None:
+        raise InvalidTransition(
+            consult.state, kind, Code.CONSULT_OVER if consult.over else _late(kind)
+        )
+    if rule.guard is not None and (code := rule.guard(consult, event)) is not None:
+        raise InvalidTransition(consult.state, kind, code)
+    write = _WRITERS.get(kind)
+    after = write(consult, event) if write is not None else consult
+    return _settle(replace(after, version=consult.version + 1, state=rule.to), consult, event.at)
+
+
+def _late(kind: type[ev.Event]) -> Code:
+    """An answer to a ring that is gone has its own code: the page then takes the ring off the screen."""
+    return Code.RING_OVER if kind in (ev.Accepted, ev.RingDeclined) else Code.WRONG_STATE
+
+
+def _settle(after: Consult, before: Consult, at: float) -> Consult:
+    """Apply the joint rule of calls and remember since when things are as they are."""
+    state = after.state
+    if state in CALL:
+        state = S.INTERRUPTED if after.away else S.IN_CALL
+    away_since = after.away_since
+    if not after.away:
+        away_since = None
+    elif not before.away or (state in CALL and before.state not in CALL):
+        away_since = at
+    return replace(
+        after,
+        state=state,
+        state_since=before.state_since if state == before.state else at,
+        away_since=away_since,
+    )
+
+
+# -- What an event writes besides the state --------------------------------------------------------------------------
+
+
+def _intake(c: Consult, e: ev.IntakeGiven) -> Consult:
+    return replace(
+        c,
+        urgency=e.urgency,
+        specialty=e.specialty,
+        language=e.language,
+        intake=e.content,
+        consent_at=e.consent_at,
+        since=e.at,
+    )
+
+
+def _rung(c: Consult, e: ev.Rung) -> Consult:
+    return replace(
+        c,
+        specialist=e.specialist,
+        ring_until=e.until,
+        interpreter_needed=e.interpreter_needed,
+        tried=c.tried | {e.specialist},
+    )
+
+
+def _ring_over(c: Consult, _e: ev.Event) -> Consult:
+    return replace(c, specialist=None, ring_until=None)
+
+
+def _accepted(c: Consult, e: ev.Accepted) -> Consult:
+    return replace(
+        c, ring_until=None, accepted_at=e.at, callback_by=None, callback_reason=None, overdue=False
+    )
+
+
+def _transferred(c: Consult, e: ev.Transferred) -> Consult:
+    return replace(
+        c,
+        specialist=None,
+        specialty=e.specialty,
+        tried=frozenset({e.specialist}),
+        away=c.away - {ev.SPECIALIST},
+        transfers=c.transfers + 1,
+    )
+
+
+def _promised(c: Consult, e: ev.CallbackPromised) -> Consult:
+    # A new round begins: who comes on call later, or was tried before, may be rung again for the call-back.
+    return replace(c, callback_by=e.by, callback_reason=e.reason, tried=frozenset())
+
+
+def _asked(c: Consult, e: ev.TakeoverAsked) -> Consult:
+    # One open request at a time: a newer one replaces the older, so that they can't pile up.
+    return replace(
+        c,
+        takeovers=(Takeover(e.request, e.secret_hash, e.at),),
+        refused=c.refused | {t.request for t in c.takeovers},
+    )
+
+
+def _decided(c: Consult, e: ev.TakeoverDecided) -> Consult:
+    asked = next(t for t in c.takeovers if t.request == e.request)
+    rest = tuple(t for t in c.takeovers if t.request != e.request)
+    if not e.allow:
+        return replace(c, takeovers=rest, refused=c.refused | {e.request})
+    return replace(c, takeovers=rest, resume_hash=asked.secret_hash)
+
+
+def _ended(c: Consult, e: ev.Ended) -> Consult:
+    return replace(c, outcome=e.outcome, summary=e.content, ended_at=e.at, takeovers=())
+
+
+_WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
+    ev.PatientJoined: lambda c, e: replace(c, resume_hash=e.resume_hash),
+    ev.TakeoverAsked: _asked,
+    ev.TakeoverDecided: _decided,
+    ev.IntakeGiven: _intake,
+    ev.Rung: _rung,
+    ev.RingDeclined: _ring_over,
+    ev.RingTimedOut: _ring_over,
+    ev.Accepted: _accepted,
+    ev.SideLost: lambda c, e: replace(c, away=c.away | {e.role}),
+    ev.SideBack: lambda c, e: replace(c, away=c.away - {e.role}),
+    ev.Transferred: _transferred,
+    ev.NoteWritten: lambda c, e: replace(c, note=e.content),
+    ev.ChatSent: lambda c, e: replace(c, chat_keys=c.chat_keys | {e.key}),
+    ev.CallbackPromised: _promised,
+    ev.CallbackOverdue: lambda c, _e: replace(c, overdue=True),
+    ev.Abandoned: lambda c, e: replace(c, ended_at=e.at),
+    ev.Expired: lambda c, e: replace(c, ended_at=e.at),
+    ev.Ended: _ended,
+}
+
+
+# -- Time ------------------------------------------------------------------------------------------------------------
+
+
+def deadline(consult: Consult, policy: ConsultPolicy) -> float | None:
+    """Return when this state runs out (UTC epoch seconds); None for a terminal state."""
+    match consult.state:
+        case S.INVITED:
+            return consult.expires_at
+        case S.WAITING:
+            return consult.state_since + policy.wait_max_s[consult.urgency or Urgency.GREEN]
+        case S.RINGING:
+            return consult.ring_until
+        case S.IN_CALL:
+            return (consult.accepted_at or consult.state_since) + policy.call_max_s
+        case S.INTERRUPTED:
+            return (consult.away_since or consult.state_since) + policy.keep_s
+        case S.CALLBACK:
+            by = consult.callback_by or consult.state_since
+            return by + policy.callback_keep_s if consult.overdue else by
+        case _:
+            return None
+
+
+def on_deadline(consult: Consult, now: float, policy: ConsultPolicy) -> ev.Event | None:
+    """Return the event that the passing of the state's deadline is, or None while it has not passed."""
+    due = deadline(consult, policy)
+    if due is None or now < due:
+        return None
+    match consult.state:
+        case S.INVITED:
+            return ev.Expired(at=now, consult=consult.id)
+        case S.WAITING:
+            return promise(consult, CallbackReason.WAITED_TOO_LONG, now, policy)
+        case S.RINGING if consult.specialist is not None:
+            return ev.RingTimedOut(at=now, consult=consult.id, specialist=consult.specialist)
+        case S.IN_CALL | S.INTERRUPTED if consult.specialist is not None:
+            return ev.Ended(
+                at=now, consult=consult.id, specialist=consult.specialist, outcome=Outcome.LOST
+            )
+        case S.CALLBACK if consult.overdue:
+            return ev.Expired(at=now, consult=consult.id)
+        case S.CALLBACK:
+            return ev.CallbackOverdue(at=now, consult=consult.id)
+        case _:
+            return None
+
+
+def promise(
+    consult: Consult, reason: CallbackReason, now: float, policy: ConsultPolicy
+) -> ev.CallbackPromised:
+    """Return the promise to call this patient back; an earlier promise's deadline is kept."""
+    by = consult.callback_by or now + policy.callback_s[consult.urgency or Urgency.GREEN]
+    return ev.CallbackPromised(at=now, consult=consult.id, by=by, reason=reason)

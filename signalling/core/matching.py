@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is rung for whom.
+
+Consults are served by urgency, then by the time since the patient began to wait. For each, one specialist at a time is
+rung: of the right specialty if there is one, otherwise (the group is widened) of any; among those, one who shares the
+patient's language before one who needs an interpreter, and then who has rested longest. Who was rung for this consult
+in this round isn't rung again. If nobody is left to ring, the patient is promised a call-back: nothing is dismissed in
+silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from signalling.core import events as ev
+from signalling.core import lifecycle
+from signalling.core.lifecycle import Consult
+from signalling.core.policy import ConsultPolicy
+from signalling.core.presence import Presence
+from signalling.wire.ids import AccountId
+from signalling.wire.terms import CallbackReason, ConsultState, SpecialistState, Specialty, Urgency
+
+_RANK = {Urgency.RED: 0, Urgency.YELLOW: 1, Urgency.GREEN: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A specialist who is on call (available, ringing or in a call), with what the account says."""
+
+    presence: Presence
+    specialties: frozenset[Specialty]
+    languages: frozenset[str]
+
+    @property
+    def id(self) -> AccountId:
+        """The account."""
+        return self.presence.id
+
+    @property
+    def free(self) -> bool:
+        """Whether this specialist can be rung now."""
+        return self.presence.state is SpecialistState.AVAILABLE
+
+
+def order(consult: Consult) -> tuple[int, float, str]:
+    """Return the sort key of the queue: urgency, then waiting time (the id only to be the same on every node)."""
+    return (
+        _RANK[consult.urgency or Urgency.GREEN],
+        consult.since or consult.state_since,
+        consult.id,
+    )
+
+
+def queue(consults: Iterable[Consult]) -> list[Consult]:
+    """Return the consults that wait or ring, in the order in which they are served."""
+    states = (ConsultState.WAITING, ConsultState.RINGING)
+    return sorted((c for c in consults if c.state in states), key=order)
+
+
+def shares_language(consult: Consult, candidate: Candidate) -> bool:
+    """Return whether they have a language in common, by its primary subtag (``id`` serves ``id-ID``)."""
+    wanted = consult.language.partition("-")[0]
+    return not wanted or wanted in {lang.partition("-")[0] for lang in candidate.languages}
+
+
+def ring(consult: Consult, candidate: Candidate, now: float, policy: ConsultPolicy) -> ev.Rung:
+    """Return the ring of ``candidate`` for ``consult``."""
+    return ev.Rung(
+        at=now,
+        consult=consult.id,
+        specialist=candidate.id,
+        until=now + policy.ring_s,
+        interpreter_needed=not shares_language(consult, candidate),
+    )
+
+
+def match(
+    consults: Iterable[Consult], rota: Sequence[Candidate], now: float, policy: ConsultPolicy
+) -> list[ev.Rung | ev.CallbackPromised]:
+    """Return the rings and promises that are due now: at most one per consult and per specialist.
+
+    ``consults`` may hold any; those that wait, or were promised a call-back, with the patient present, are looked at.
+    """
+    free = [c for c in rota if c.free]
+    decisions: list[ev.Rung | ev.CallbackPromised] = []
+    waiting = (c for c in consults if c.state in (ConsultState.WAITING, ConsultState.CALLBACK))
+    for consult in sorted(waiting, key=order):
+        chosen = None if ev.PATIENT in consult.away else best(consult, free)
+        if chosen is not None:
+            free.remove(chosen)
+            decisions.append(ring(consult, chosen, now, policy))
+        elif consult.state is ConsultState.WAITING and (
+            reason := hopeless(consult, rota, now, policy)
+        ):
+            decisions.append(lifecycle.promise(consult, reason, now, policy))
+    return decisions
+
+
+def best(consult: Consult, free: Iterable[Candidate]) -> Candidate | None:
+    """Return the specialist to ring next for ``consult``, or None if all who are free were tried."""
+    untried = [c for c in free if c.id not in consult.tried]
+    return min(
+        untried,
+        key=lambda c: (
+            consult.specialty not in c.specialties,
+            not shares_language(consult, c),
+            c.presence.last_call_at,
+            c.id,
+        ),
+        default=None,
+    )
+
+
+def hopeless(
+    consult: Consult, rota: Sequence[Candidate], now: float, policy: ConsultPolicy
+) -> CallbackReason | None:
+    """Return why nobody will take this consult as things stand, once that has lasted ``nobody_s``; else None."""
+    if now - consult.state_since < policy.nobody_s:
+        return None
+    if not rota:
+        return CallbackReason.NOBODY_ON_CALL
+    if all(c.id in consult.tried for c in rota):
+        return CallbackReason.NOBODY_ANSWERED
+    return None
