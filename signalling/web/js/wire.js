@@ -39,70 +39,31 @@ export const RETRY_CODES = [
   "internal",
 ];
 
-/**
- * Where a consult stands (`signalling.core.lifecycle` holds the table).
- * @typedef {"invited"|"waiting"|"ringing"|"in_call"|"interrupted"|"callback"|"ended"|"abandoned"|"expired"} ConsultState
- */
+/** @typedef {"invited"|"waiting"|"ringing"|"in_call"|"interrupted"|"callback"|"ended"|"abandoned"|"expired"} ConsultState Where a consult stands (`signalling.core.lifecycle` holds the table). */
 
-/**
- * What a specialist is doing (`signalling.core.presence` holds the table).
- * @typedef {"off_call"|"available"|"ringing"|"in_call"} SpecialistState
- */
+/** @typedef {"off_call"|"available"|"ringing"|"in_call"} SpecialistState What a specialist is doing (`signalling.core.presence` holds the table). */
 
-/**
- * Triage colour of the Interagency Integrated Triage Tool; orders the queue, is no diagnosis.
- * @typedef {"red"|"yellow"|"green"} Urgency
- */
+/** @typedef {"red"|"yellow"|"green"} Urgency Triage colour of the Interagency Integrated Triage Tool; orders the queue, is no diagnosis. */
 
-/**
- * Fields in which specialists can be on call; a closed list so that it may label metrics.
- * @typedef {"general"|"emergency"|"internal"|"paediatrics"|"obstetrics"|"surgery"|"dermatology"|"psychiatry"} Specialty
- */
+/** @typedef {"general"|"emergency"|"internal"|"paediatrics"|"obstetrics"|"surgery"|"dermatology"|"psychiatry"} Specialty Fields in which specialists can be on call; a closed list so that it may label metrics. */
 
-/**
- * Administrative sex as FHIR's AdministrativeGender words it.
- * @typedef {"female"|"male"|"other"|"unknown"} Sex
- */
+/** @typedef {"female"|"male"|"other"|"unknown"} Sex Administrative sex as FHIR's AdministrativeGender words it. */
 
-/**
- * Who is with the patient and helps.
- * @typedef {"nobody"|"relative"|"health_worker"|"other"} Assistant
- */
+/** @typedef {"nobody"|"relative"|"health_worker"|"other"} Assistant Who is with the patient and helps. */
 
-/**
- * How a consult ended; the specialist picks the first five.
- * @typedef {"advice"|"prescription"|"referral"|"emergency"|"follow_up"|"patient_left"|"lost"} Outcome
- */
+/** @typedef {"advice"|"prescription"|"referral"|"emergency"|"follow_up"|"patient_left"|"lost"} Outcome How a consult ended; the specialist picks the first five. */
 
-/**
- * Why a specialist didn't take a ring.
- * @typedef {"busy"|"not_my_field"|"language"|"other"} DeclineReason
- */
+/** @typedef {"busy"|"not_my_field"|"language"|"other"} DeclineReason Why a specialist didn't take a ring. */
 
-/**
- * Why a call-back was promised instead of a call.
- * @typedef {"nobody_on_call"|"nobody_answered"|"waited_too_long"} CallbackReason
- */
+/** @typedef {"nobody_on_call"|"nobody_answered"|"waited_too_long"} CallbackReason Why a call-back was promised instead of a call. */
 
-/**
- * RTCIceCandidateType (W3C webrtc-stats), with `none` where there is no pair.
- * @typedef {"host"|"srflx"|"prflx"|"relay"|"none"} CandidateType
- */
+/** @typedef {"host"|"srflx"|"prflx"|"relay"|"none"} CandidateType RTCIceCandidateType (W3C webrtc-stats), with `none` where there is no pair. */
 
-/**
- * How media leaves the browser; `tls` and `tcp` only by way of TURN.
- * @typedef {"udp"|"tcp"|"tls"|"none"} TransportProtocol
- */
+/** @typedef {"udp"|"tcp"|"tls"|"none"} TransportProtocol How media leaves the browser; `tls` and `tcp` only by way of TURN. */
 
-/**
- * Why the page restarted ICE.
- * @typedef {"online"|"connection_change"|"no_media"|"failed"|"resumed"|"page_shown"} RestartTrigger
- */
+/** @typedef {"online"|"connection_change"|"no_media"|"failed"|"resumed"|"page_shown"} RestartTrigger Why the page restarted ICE. */
 
-/**
- * A code of an error.
- * @typedef {"malformed"|"too_large"|"out_of_order"|"version_unsupported"|"binary_unsupported"|"hello_timeout"|"unauthenticated"|"token_invalid"|"token_expired"|"origin_forbidden"|"credentials_invalid"|"code_invalid"|"invitation_used"|"resume_invalid"|"takeover_refused"|"forbidden"|"not_found"|"wrong_state"|"ring_over"|"consult_over"|"consent_missing"|"account_exists"|"password_weak"|"rate_limited"|"throttled"|"too_many_connections"|"peer_absent"|"slow_reader"|"displaced"|"signed_out"|"restarting"|"unavailable"|"internal"} Code
- */
+/** @typedef {"malformed"|"too_large"|"out_of_order"|"version_unsupported"|"binary_unsupported"|"hello_timeout"|"unauthenticated"|"token_invalid"|"token_expired"|"origin_forbidden"|"credentials_invalid"|"code_invalid"|"invitation_used"|"resume_invalid"|"takeover_refused"|"forbidden"|"not_found"|"wrong_state"|"ring_over"|"consult_over"|"consent_missing"|"account_exists"|"password_weak"|"rate_limited"|"throttled"|"too_many_connections"|"peer_absent"|"slow_reader"|"displaced"|"signed_out"|"restarting"|"unavailable"|"internal"} Code A code of an error. */
 
 /**
  * RTCSessionDescriptionInit (W3C webrtc §4.6); `pranswer` and `rollback` stay inside a browser.
