@@ -15,11 +15,11 @@ PIP := $(BIN)/python -m pip --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all pytest check fmt lint types js arch wire docs load lock \
+.PHONY: help run test test-all pytest check fmt lint types js arch wire docs fresh load lock \
         setup setup-test clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 # -- use ---------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ test-all: setup-test check  ## the same with the long variants and the load benc
 load: setup-test  ## measure capacity
 	@$(BIN)/python -m pytest -q -s -m load tests/load $(ARGS)
 
-check: setup-test lint types arch js  ## style, types, imports
+check: setup-test lint types arch js fresh  ## style, types, imports, generated files
 
 # -- one thing at a time -----------------------------------------------------------------------
 
@@ -65,6 +65,16 @@ js: $(JS)/node_modules/.package-lock.json  ## types of the JavaScript, read from
 
 arch: $(VENV)/.ready-test  ## who may import whom
 	@$(BIN)/lint-imports --no-logo >$(VENV)/arch.log || { cat $(VENV)/arch.log; exit 1; }
+
+wire: $(VENV)/.ready  ## make what follows from the messages: schema, protocol reference, JavaScript types
+	@$(BIN)/python -m signalling.wire.generate
+
+docs: wire  ## make what follows from settings and metrics as well
+	@$(BIN)/python -m signalling.reference
+
+fresh: $(VENV)/.ready  ## are the generated files what they would be now?
+	@$(BIN)/python -m signalling.wire.generate --check
+	@$(BIN)/python -m signalling.reference --check
 
 lock: pyproject.toml  ## pin the dependencies again (needs uv)
 	uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-config --no-annotate \
