@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
 from typing_extensions import override
 
-from signalling.core import events
 from signalling.wire.ids import PostCode
 
 COLUMNS = (
@@ -36,8 +36,7 @@ MAX_ROWS = 20_000
 MAX_TEXT = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """One health post."""
 
     code: PostCode
@@ -298,38 +297,4 @@ def open_now(post: Post, now: float) -> bool | None:
         (today in span.days and span.start <= minute < span.end)
         or (yesterday in span.days and minute < span.end - DAY_MINUTES)
         for span in parse_hours(post.opening_hours)
-    )
-
-
-# -- events ----------------------------------------------------------------------------------------
-
-
-def imported(post: Post, at: float) -> events.PostImported:
-    """Return the durable fact that this post is on the list."""
-    return events.PostImported(
-        at=at,
-        code=post.code,
-        name=post.name,
-        region=post.region,
-        latitude=post.latitude,
-        longitude=post.longitude,
-        time_zone=post.time_zone,
-        emergency_line=post.emergency_line,
-        opening_hours=post.opening_hours,
-        link_type=post.link_type,
-    )
-
-
-def post_of(event: events.PostImported) -> Post:
-    """Return the post that an event brought onto the list."""
-    return Post(
-        code=event.code,
-        name=event.name,
-        time_zone=event.time_zone,
-        region=event.region,
-        latitude=event.latitude,
-        longitude=event.longitude,
-        emergency_line=event.emergency_line,
-        opening_hours=event.opening_hours,
-        link_type=event.link_type,
     )

@@ -9,16 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalling.core import events
 from signalling.core.posts import (
     COLUMNS,
     Post,
     PostsInvalid,
-    imported,
     open_now,
     parse_hours,
     parse_posts,
-    post_of,
 )
 from signalling.wire.ids import PostCode
 
@@ -190,11 +187,3 @@ def test_open_exactly_for_its_length(start: int, length: int, day: int, minute: 
     monday = at("2026-11-16T00:00")
     after_start = (minute - (day * 1_440 + start)) % (7 * 1_440)
     assert open_now(post(hours), monday + minute * 60) is (after_start < length)
-
-
-def test_posts_survive_the_store() -> None:
-    """A post read back from its event is the same post."""
-    for each in parse_posts(EXAMPLE.read_text(encoding="utf-8")):
-        stored = events.decode(events.encode(imported(each, at=1.0)))
-        assert isinstance(stored, events.PostImported)
-        assert post_of(stored) == each
