@@ -7,7 +7,7 @@ import secrets
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +55,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return made
 
 
-@pytest.fixture
-def turn_server(tmp_path: Path, certificate: Certificate) -> Iterator[TurnServer]:
-    """Start coturn by the deployed script and configuration, on free ports of 127.0.0.1."""
-    secret_file = tmp_path / "turn-secret"
+@contextmanager
+def running_turn_server(directory: Path, certificate: Certificate) -> Iterator[TurnServer]:
+    """Run coturn by the deployed script and configuration, on free ports of 127.0.0.1."""
+    secret_file = directory / "turn-secret"
     secret_file.write_text(secrets.token_hex(32) + "\n")
-    runtime = tmp_path / "turn"
+    runtime = directory / "turn"
     runtime.mkdir(mode=0o700)
     server = TurnServer(
-        free_port(), free_port(), secret_file.read_text().strip(), tmp_path / "turn.log"
+        free_port(), free_port(), secret_file.read_text().strip(), directory / "turn.log"
     )
     command = [
         COTURN / "start", secret_file, COTURN / "turnserver.conf",
@@ -71,13 +71,17 @@ def turn_server(tmp_path: Path, certificate: Certificate) -> Iterator[TurnServer
         "--listening-port", str(server.port), "--tls-listening-port", str(server.tls_port),
         "--cert", certificate.chain, "--pkey", certificate.key,
     ]  # fmt: skip
-    with ExitStack() as stack:
-        stack.enter_context(
-            running(
-                command,
-                lambda: answers(server.port) and answers(server.tls_port),
-                server.log,
-                environment={"RUNTIME_DIRECTORY": str(runtime)},
-            )
-        )
+    with running(
+        command,
+        lambda: answers(server.port) and answers(server.tls_port),
+        server.log,
+        environment={"RUNTIME_DIRECTORY": str(runtime)},
+    ):
+        yield server
+
+
+@pytest.fixture
+def turn_server(tmp_path: Path, certificate: Certificate) -> Iterator[TurnServer]:
+    """Run coturn as deployed during one test."""
+    with running_turn_server(tmp_path, certificate) as server:
         yield server
