@@ -40,6 +40,8 @@ ALIASES: Mapping[str, tuple[str, str]] = {
 }
 """Shorter names of the variables that are set most often."""
 
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=31_536_000.0)]
 Bytes = Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)]
@@ -71,7 +73,8 @@ class ServerConfig:
     key_file: Path | None = None
     """PEM private key of `certificate_file`."""
     data_dir: Path = Path("data")
-    """Directory of the embedded store, the key ring, the development certificate and the control socket."""
+    """Directory of the embedded store, the keys, the development certificate and the control socket; nodes that share a
+    Redis share the keys, and so this directory."""
     metrics_host: str = "127.0.0.1"
     """Address of the listener for `/metrics`; it has no sign-in, so it never listens where strangers are."""
     metrics_port: Port = 9108
@@ -103,8 +106,8 @@ class StoreConfig:
     """Where everything durable lives."""
 
     url: str = ""
-    """Empty = the embedded store in `data_dir` (one node); `redis://[:password@]host[:port][/db]` or `rediss://…` =
-    Redis (two and more nodes)."""
+    """Empty = the embedded store in `data_dir` (one node); `redis://[:password@]host[:port][/db]`, `rediss://…` (TLS)
+    or `unix:///path` = Redis (two and more nodes)."""
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
     """Embedded store only. FULL: an acknowledged event survives a power cut. NORMAL: it survives the death of the
     process, but a power cut may take the last moments; faster on slow disks (SQLite `PRAGMA synchronous`)."""
@@ -392,8 +395,8 @@ def _check(config: Config) -> None:
             raise ConfigError(
                 "server.trusted_proxies", "takes addresses and networks only"
             ) from None
-    if config.store.url and urlsplit(config.store.url).scheme not in ("redis", "rediss"):
-        raise ConfigError("store.url", "must be empty or begin with redis:// or rediss://")
+    if config.store.url and urlsplit(config.store.url).scheme not in REDIS_SCHEMES:
+        raise ConfigError("store.url", "must be empty or begin with redis://, rediss:// or unix://")
     _check_turn(config.turn)
 
 
