@@ -149,10 +149,6 @@ class Lab:
         self._children.clear()
         if self._emulator is not None:
             _end([self._emulator])
-            for pipe in (self._emulator.stdin, self._emulator.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
             self._emulator = None
         for name in (self._island, self._city if self._host is None else ""):
             if name:
@@ -418,3 +414,7 @@ def _end(children: Sequence[subprocess.Popen[Any]], grace_s: float = 3.0) -> Non
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait(grace_s)
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was not flushed is lost with its reader
+                    pipe.close()
