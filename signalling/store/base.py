@@ -47,7 +47,7 @@ class StoreError(Exception):
     """Root of what a store raises; a library's own exceptions never leave an implementation."""
 
 
-class VersionConflict(StoreError):  # noqa: N818 - named for the fact, as the tree above reads
+class VersionConflict(StoreError):
     """A stream no longer has the version that the caller decided on; nothing was written."""
 
     def __init__(self, stream: StreamId, expected: int, actual: int) -> None:
@@ -56,15 +56,15 @@ class VersionConflict(StoreError):  # noqa: N818 - named for the fact, as the tr
         self.stream, self.expected, self.actual = stream, expected, actual
 
 
-class ContentErased(StoreError):  # noqa: N818
+class ContentErased(StoreError):
     """The owner was erased: reading gives nothing, appending content is refused, nothing was written."""
 
 
-class TailTruncated(StoreError):  # noqa: N818
+class TailTruncated(StoreError):
     """The global order no longer reaches back to the position asked for."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818
+class StoreUnavailable(StoreError):
     """The database can't be reached or can't write. The outcome of the call is unknown: read before trying again."""
 
 
