@@ -105,7 +105,7 @@ $(VENV)/.ready-test: requirements-dev.lock $(VENV)/.ready
 	@$(PIP) --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
-$(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json $(VENV)/.ready-test
+$(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json | $(VENV)/.ready-test
 	@echo "Installing the type checker for JavaScript"
 	@cd $(JS) && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
