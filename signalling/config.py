@@ -367,7 +367,7 @@ def _fill(section: str, key: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """Put the given entries of a table over its default ones, so that one colour can be set alone."""
     setting = next(each for each in fields(sections()[section]) if each.name == key)
     default = default_of(setting)
-    assert isinstance(default, Mapping)  # noqa: S101 - the type hint that led here says so
+    assert isinstance(default, Mapping)
     return {**{str(name): entry for name, entry in default.items()}, **value}
 
 
