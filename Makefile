@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all pytest check fmt lint types js arch wire docs fresh load lock \
+.PHONY: help run test test-all pytest check fmt lint types js texts arch wire docs fresh load lock \
         setup setup-test clean
 
 help:  ## list the targets
@@ -60,8 +60,11 @@ lint: $(VENV)/.ready-test
 types: $(VENV)/.ready-test  ## mypy --strict
 	@$(BIN)/mypy --no-error-summary signalling media auth
 
-js: $(JS)/node_modules/.package-lock.json  ## types of the JavaScript, read from its comments
-	@cd $(JS) && node_modules/.bin/tsc --project .
+js: $(JS)/node_modules/.package-lock.json  ## types of the JavaScript, and its tests without a browser
+	@cd $(JS) && node_modules/.bin/tsc --project . && node --test --test-reporter=dot
+
+texts: $(VENV)/.ready  ## bring the translations up to date with the pages
+	@$(BIN)/python -m signalling.web.catalogues
 
 arch: $(VENV)/.ready-test  ## who may import whom
 	@$(BIN)/lint-imports --no-logo >$(VENV)/arch.log || { cat $(VENV)/arch.log; exit 1; }
