@@ -32,8 +32,8 @@ which a person puts into a file for a relay or for Prometheus; 90 days is the re
 know from Let's Encrypt certificates. A retired key verifies for this long, so rotation never cuts
 off a token that was promised more."""
 
-KID_LENGTH: Final = 6
-"""Characters of a key id. It travels in every invitation, and so in an SMS: 36 bits tell the few
+KID_LENGTH: Final = 4
+"""Characters of a key id. It travels in every invitation, and so in an SMS: 24 bits tell the few
 keys of a ring apart. It protects nothing: a wrong key fails at the signature."""
 
 _SEED_BYTES: Final = 32  # RFC 8032 §5.1.5: an Ed25519 private key is 32 octets

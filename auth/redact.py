@@ -122,8 +122,9 @@ DROPPED_SUFFIXES: Final = (
 """Endings of such names."""
 
 # A field called "code" (or "..._code") may hold a short code or the stable code of an error, which
-# is what one looks for in a log: numbers and lower-case identifiers stay.
-_STABLE_CODE: Final = re.compile(r"[a-z]+(?:_[a-z]+)*", re.ASCII)
+# is what one looks for in a log: numbers stay, and lower-case identifiers with a vowel, which no
+# short code has.
+_STABLE_CODE: Final = re.compile(r"(?=[a-z_]*[aeiou])[a-z]+(?:_[a-z]+)*", re.ASCII)
 
 _SYMBOLS: Final = f"[{re.escape(codes.ALPHABET + codes.ALPHABET.lower())}]"
 
@@ -167,7 +168,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
     (re.compile(r"\bv=0(?:\\r|\\n|\r|\n).*", re.DOTALL), "[sdp]"),
     (
         re.compile(
-            r"(?<![\w/?&])(?:a=(?:candidate|fingerprint|ice-\w+|ssrc|msid|crypto|rtcp|cname|remote-candidates)\b"
+            r"(?<![\w/?&])(?:a=(?:candidate|fingerprint|ice-\w+|ssrc|msid|crypto|rtcp|remote-\w+)\b"
             r"|[co]=[^\r\n\\]{0,80}IN IP[46]|m=(?:audio|video|application) \d)[^\r\n\\]*"
         ),
         "[sdp]",
@@ -179,7 +180,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
     (re.compile(r"(?i)\b((?:proxy-)?authorization)\s*:[^\r\n]*"), r"\1: [redacted]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{6,}"), r"\1 [redacted]"),
     # What follows a # in an address, or stands alone as a location's hash.
-    (re.compile(r"(?<=[\w/?=&.-])#[^\s\"'<>)\]]+"), "#[fragment]"),
+    (re.compile(r"(?<=[\w/?=&.-])#(?!\[fragment\])[^\s\"'<>)\]]+"), "#[fragment]"),
     # JWT (RFC 7519): "eyJ" is the base64 of '{"'.
     (re.compile(r"\beyJ[\w-]{5,}(?:\.[\w-]*){0,4}", re.ASCII), "[token]"),
     (re.compile(r"\$argon2[a-z]{1,2}\$[^\s\"']*"), "[hash]"),
@@ -191,7 +192,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
     # Passwords in the address of a store or proxy.
     (re.compile(r"://[^\s/@]{1,256}@"), "://[redacted]@"),
     (re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}"), "[email]"),
-    (re.compile(r"(?<![\w+])\+\d(?:[ .-]?\d){7,14}\b"), "[phone]"),
+    (re.compile(r"\+\d(?:[ .-]?\d){7,14}\b"), "[phone]"),
     (re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), _hide_address),
     (
         re.compile(
@@ -235,8 +236,7 @@ def _redact_field(name: str, value: object, depth: int) -> object:
         return REDACTED
     folded = name.lower().replace("-", "_")
     if isinstance(value, str) and (folded == "code" or folded.endswith("_code")):
-        is_stable = _STABLE_CODE.fullmatch(value) and not _is_short_code(value)
-        return value if is_stable else REDACTED
+        return value if _STABLE_CODE.fullmatch(value) else REDACTED
     return _redact_value(value, depth)
 
 
@@ -277,7 +277,7 @@ class RedactingFilter(logging.Filter):
         """Redact the message, the fields that came in by ``extra``, and the traceback."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - a wrong format string must not let its arguments through unread
+        except Exception:  # noqa: BLE001 - a wrong format string must not let its arguments through
             message = f"{record.msg} [unformattable]"
         record.msg, record.args = redact(message), None
         for name in vars(record).keys() - _RECORD_ATTRIBUTES:

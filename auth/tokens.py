@@ -77,6 +77,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Instant = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # whole seconds that a float holds exactly
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,8 +90,8 @@ class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     role: Role
     aud: Audience
     jti: _Text
-    iat: int
-    exp: int
+    iat: _Instant
+    exp: _Instant
     consult: _Text | None = None
 
 
@@ -101,7 +102,7 @@ class _InvitationPayload(
 
     aud: Literal["inv"]
     jti: _Text
-    exp: int
+    exp: _Instant
     consult: _Text = msgspec.field(name="c")
     role: Role = msgspec.field(name="r", default=Role.PATIENT)
 
