@@ -87,7 +87,9 @@ _GUEST: Final = _IN_CALL | {Action.LEAVE}
 
 PERMISSIONS: Final[Mapping[Role, frozenset[Action]]] = MappingProxyType(
     {
-        Role.PATIENT: _IN_CALL | {Action.JOIN_CONSULT, Action.GIVE_INTAKE, Action.LEAVE},
+        # The device in use may let another one take its place.
+        Role.PATIENT: _IN_CALL
+        | {Action.JOIN_CONSULT, Action.GIVE_INTAKE, Action.LEAVE, Action.APPROVE_TAKEOVER},
         Role.SPECIALIST: _IN_CALL
         | {
             Action.GO_ON_CALL,

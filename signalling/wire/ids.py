@@ -10,7 +10,7 @@ ConsultId = NewType("ConsultId", str)
 AccountId = NewType("AccountId", str)
 """A specialist's or operator's account."""
 ParticipantId = NewType("ParticipantId", str)
-"""Who takes part: an account id for staff, ``p:<consult>`` for the patient."""
+"""Who takes part: an account id for staff, ``p_<consult>`` for the patient."""
 InstanceId = NewType("InstanceId", str)
 """One page load in one browser, chosen by the page: a new instance means that its peer connection is gone."""
 ConnectionId = NewType("ConnectionId", str)

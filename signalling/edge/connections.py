@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is connected to this node, and who is here at all.
+
+A participant has one connection: a newer one takes the place of an older one, on whichever node that is. Being here is
+a lease (``here:<participant>``) that the node renews for all its connections together; a node that dies therefore
+leaves nobody behind as present. Notices between nodes (a page load that took over, the instance of the other side) are
+posted to the participant's inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from auth.roles import Role
+from signalling.edge.socket import Socket
+from signalling.store.base import InboxId, Lease, Store, StoreError
+from signalling.wire import codec
+from signalling.wire.codes import Code
+from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId
+from signalling.wire.messages import FromServer
+
+log = logging.getLogger(__name__)
+
+RENEW_S = 15.0
+"""A third of a lease's life (``ConsultPolicy.presence_s``): two renewals may be lost."""
+
+
+def patient_of(consult: ConsultId) -> ParticipantId:
+    """Return the participant id of a consult's patient."""
+    return ParticipantId(f"p_{consult}")
+
+
+def here(participant: ParticipantId) -> str:
+    """Return the name of the lease that says that a participant is connected somewhere."""
+    return f"here:{participant}"
+
+
+class Notice(msgspec.Struct, frozen=True, tag_field="type"):
+    """What one node tells another about a participant."""
+
+
+class Here(Notice, frozen=True, tag="here"):
+    """``who`` is connected with this page load. ``answer`` asks the receiving side to say the same of itself."""
+
+    consult: str
+    who: str
+    instance: str
+    answer: bool
+
+
+class Gone(Notice, frozen=True, tag="gone"):
+    """``who`` is not connected any more."""
+
+    consult: str
+    who: str
+
+
+class Taken(Notice, frozen=True, tag="taken"):
+    """The receiving participant connected elsewhere: connections other than ``connection`` are over."""
+
+    connection: str
+    instance: str
+
+
+class Forward(Notice, frozen=True, tag="forward"):
+    """A server message for the receiving participant, as it goes on the wire."""
+
+    payload: msgspec.Raw
+
+
+AnyNotice = Here | Gone | Taken | Forward
+encode_notice = msgspec.json.Encoder().encode
+decode_notice = msgspec.json.Decoder(AnyNotice).decode
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One authenticated WebSocket. ``eq=False``: told apart by identity."""
+
+    id: ConnectionId
+    socket: Socket
+    role: Role
+    participant: ParticipantId
+    instance: InstanceId
+    consult: ConsultId | None
+    """The patient's consult, or the one that the specialist's desk shows."""
+    expires_at: float
+    """When the token that it was opened with runs out; the connection itself may live on."""
+    cursor: int = 0
+    """Version of ``consult`` up to which the timeline was delivered."""
+    syncing: bool = False
+    """A delivery is being read from the store; the next one waits for it."""
+    last_view: bytes = b""
+    """The consult view sent last: equal ones are not sent again."""
+    last_desk: bytes = b""
+
+    @property
+    def account(self) -> AccountId | None:
+        """The account of a specialist or operator."""
+        return None if self.role is Role.PATIENT else AccountId(self.participant)
+
+    def send(self, message: FromServer) -> None:
+        """Encode and send."""
+        self.socket.send(codec.encode(message))
+
+
+class Connections:
+    """The connections of this node, by participant."""
+
+    def __init__(self, store: Store, lease_s: float) -> None:
+        """Leases live for ``lease_s`` seconds."""
+        self._store = store
+        self._lease_s = lease_s
+        self._by_participant: dict[ParticipantId, Connection] = {}
+        self._leases: dict[ParticipantId, Lease] = {}
+        self._peers: dict[ParticipantId, InstanceId] = {}
+        """Page loads of participants who are connected to other nodes, as those nodes told us."""
+        self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
+
+    def __len__(self) -> int:
+        """Return how many participants are connected here."""
+        return len(self._by_participant)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """Go through the connections of this node."""
+        return iter(list(self._by_participant.values()))
+
+    def get(self, participant: ParticipantId) -> Connection | None:
+        """Return a participant's connection to this node."""
+        return self._by_participant.get(participant)
+
+    def instance(self, participant: ParticipantId) -> InstanceId | None:
+        """Return the page load with which a participant is connected, here or, as far as is known, elsewhere."""
+        own = self._by_participant.get(participant)
+        return own.instance if own is not None else self._peers.get(participant)
+
+    async def add(self, connection: Connection) -> None:
+        """Take in a new connection; the participant's older one, wherever it is, is closed."""
+        participant = connection.participant
+        older = self._by_participant.get(participant)
+        self._by_participant[participant] = connection
+        self._peers.pop(participant, None)
+        if older is not None:
+            older.socket.close(displacing(older.instance, connection.instance))
+        inbox = InboxId(participant)
+        if older is None:
+            taken = Taken(connection.id, connection.instance)
+            await self._store.post(inbox, encode_notice(taken))
+            await self._store.open_inbox(inbox)
+        lease = await self._store.acquire(here(participant), participant, self._lease_s)
+        if lease is not None:
+            self._leases[participant] = lease
+
+    async def remove(self, connection: Connection) -> bool:
+        """Forget a connection; return False if the participant has a newer one here."""
+        participant = connection.participant
+        if self._by_participant.get(participant) is not connection:
+            return False
+        del self._by_participant[participant]
+        self._leases.pop(participant, None)
+        await self._store.close_inbox(InboxId(participant))
+        return True
+
+    async def elsewhere(self, participant: ParticipantId) -> bool:
+        """Return whether a participant who is not connected here is connected to another node."""
+        if participant in self._by_participant:
+            return True
+        return await self._store.post(InboxId(participant), encode_notice(Gone("", "")))
+
+    async def release(self, participant: ParticipantId) -> None:
+        """Say that a participant who is connected nowhere is not here: the lease need not run out."""
+        lease = await self._store.acquire(here(participant), participant, self._lease_s)
+        if lease is not None:
+            await self._store.release(lease)
+
+    async def tell(self, participant: ParticipantId, notice: AnyNotice) -> bool:
+        """Post a notice to a participant on another node; return whether that node has such a connection."""
+        return await self._store.post(InboxId(participant), encode_notice(notice))
+
+    # -- between nodes -----------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Take notices for the participants of this node, until the store is closed."""
+        async for inbox, body in self._store.inbox_items():
+            participant = ParticipantId(inbox)
+            connection = self._by_participant.get(participant)
+            if connection is None:
+                continue
+            match notice := decode_notice(body):
+                case Forward():
+                    connection.socket.send(bytes(notice.payload))
+                case Taken() if notice.connection != connection.id:
+                    code = displacing(connection.instance, InstanceId(notice.instance))
+                    connection.socket.close(code)
+                case Here():
+                    self._peers[ParticipantId(notice.who)] = InstanceId(notice.instance)
+                    self.on_notice(participant, notice)
+                case Gone() if notice.who:
+                    self._peers.pop(ParticipantId(notice.who), None)
+                    self.on_notice(participant, notice)
+                case _:
+                    pass
+
+    async def renew(self) -> None:
+        """Keep the leases of this node's participants, for ever. A lost lease is taken again."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                lost = await self._store.renew(list(self._leases.values()), self._lease_s)
+                for participant in [p for p in self._leases if here(p) in lost]:
+                    lease = await self._store.acquire(here(participant), participant, self._lease_s)
+                    if lease is not None and participant in self._by_participant:
+                        self._leases[participant] = lease
+            except StoreError:
+                log.warning("leases_not_renewed")
+
+
+def displacing(old: InstanceId, new: InstanceId) -> Code:
+    """Return how an older connection ends: the same page reconnecting is no displacement."""
+    return Code.RESTARTING if old == new else Code.DISPLACED

@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A WebSocket from upgrade to goodbye: the hello, the limits, what happens when a side comes or goes.
+
+Until the hello is accepted nothing is created but a timer. Afterwards each message is judged here (order, rate, role)
+and handed to ``commands``. Whatever refuses answers with a stable code, and the connection stays as it was unless the
+code says that it closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Collection, Coroutine
+
+from aiohttp import hdrs, web
+
+from auth import tokens
+from auth.origins import require_origin
+from auth.roles import Role
+from auth.tokens import Audience, Claims
+from signalling.config import Config
+from signalling.core import events as ev
+from signalling.core.lifecycle import CALL, Consult
+from signalling.edge import rota
+from signalling.edge.clock import now
+from signalling.edge.commands import Commands
+from signalling.edge.connections import Connection, Connections, Gone, Here
+from signalling.edge.consults import Consults
+from signalling.edge.house import House
+from signalling.edge.ledger import Ledger
+from signalling.edge.push import Push
+from signalling.edge.socket import Socket
+from signalling.edge.views import peer_of
+from signalling.errors import Refused, refusal
+from signalling.metrics import Metrics
+from signalling.store.base import StoreError
+from signalling.wire import codec
+from signalling.wire.codes import CODES, Code
+from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId
+from signalling.wire.messages import (
+    PROTOCOL_VERSIONS,
+    ClientMessage,
+    Error,
+    Hello,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING = 64
+"""Durable requests of one connection that wait for the store; more are refused with ``rate_limited``."""
+
+
+class Visitor:
+    """One WebSocket: a stranger first, then a connection."""
+
+    __slots__ = (
+        "_allowance",
+        "_gate",
+        "_pending",
+        "_refilled_at",
+        "_working",
+        "connection",
+        "last_id",
+        "socket",
+        "timer",
+    )
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.socket = Socket(self.received)
+        self.connection: Connection | None = None
+        self.last_id = 0
+        loop = asyncio.get_running_loop()
+        self.timer: asyncio.TimerHandle | None = loop.call_later(
+            gate.config.limits.hello_timeout_s, self._too_late
+        )
+        self._allowance = float(gate.config.limits.message_burst)
+        self._refilled_at = loop.time()
+        self._pending: deque[ClientMessage] = deque()
+        self._working = False
+
+    def received(self, data: bytes) -> None:
+        """Take one message; never raises."""
+        message: ClientMessage | None = None
+        try:
+            self._spend()
+            message = codec.decode(data)
+            self._gate.metrics.message_received(message.__struct_config__.tag)  # type: ignore[arg-type]
+            self._take(message)
+        except Exception as error:  # noqa: BLE001 - the one place where every exception becomes a code
+            request_id = getattr(error, "request_id", None)
+            if message is not None:
+                request_id = message.id
+            self.refuse(error, request_id)
+
+    def _take(self, message: ClientMessage) -> None:
+        """Judge a message's place and hand it on."""
+        if message.id <= self.last_id:
+            raise Refused(Code.OUT_OF_ORDER)
+        self.last_id = message.id
+        connection = self.connection
+        if isinstance(message, Hello):
+            if connection is not None or self.timer is None:
+                raise Refused(Code.OUT_OF_ORDER)
+            self.timer.cancel()
+            self.timer = None
+            self._gate.spawn(self._hello(message))
+        elif connection is None:
+            raise Refused(Code.UNAUTHENTICATED)
+        elif not self._gate.commands.at_once(connection, message):
+            self._enqueue(message)
+
+    def _spend(self) -> None:
+        """Take one message from the connection's allowance (token bucket)."""
+        limits = self._gate.config.limits
+        at = asyncio.get_running_loop().time()
+        refill = (at - self._refilled_at) * limits.messages_per_s
+        self._allowance = min(self._allowance + refill, limits.message_burst) - 1.0
+        self._refilled_at = at
+        if self._allowance < 0:
+            raise Refused(Code.RATE_LIMITED)
+
+    def refuse(self, error: Exception, request_id: int | None) -> None:
+        """Answer with a code; close if the code says so."""
+        refused = refusal(error)
+        self._gate.metrics.refused(refused.code)
+        retry = refused.retry_after_s
+        self.socket.send(
+            codec.encode(
+                Error(
+                    code=refused.code,
+                    re=request_id,
+                    retry_after_ms=None if retry is None else int(retry * 1_000) + 1,
+                    ref=refused.ref,
+                )
+            )
+        )
+        if CODES[refused.code].close is not None:
+            self.socket.close(refused.code)
+
+    def _too_late(self) -> None:
+        self.timer = None
+        self.refuse(Refused(Code.HELLO_TIMEOUT), None)
+
+    async def _hello(self, hello: Hello) -> None:
+        try:
+            await self._gate.admit(self, hello)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.refuse(error, hello.id)
+            if self.connection is None:
+                # Whoever is not let in may not stay either, whatever the reason is.
+                code = refusal(error).code if not isinstance(error, Refused) else error.code
+                self.socket.close(code if CODES[code].close else Code.UNAUTHENTICATED)
+
+    def _enqueue(self, message: ClientMessage) -> None:
+        """Handle what waits for the store in the order in which it came, one after the other."""
+        if len(self._pending) >= MAX_PENDING:
+            raise Refused(Code.RATE_LIMITED)
+        self._pending.append(message)
+        if not self._working:
+            self._working = True
+            self._gate.spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._pending and self.connection is not None:
+                message = self._pending.popleft()
+                try:
+                    await self._gate.commands.handle(self.connection, message)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self.refuse(error, message.id)
+        finally:
+            self._working = False
+
+
+class Gate:
+    """Lets visitors in, keeps count of them, and notices when they go. One per node."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        ledger: Ledger,
+        house: House,
+        consults: Consults,
+        connections: Connections,
+        push: Push,
+        commands: Commands,
+        metrics: Metrics,
+        origins: Collection[str],
+    ) -> None:
+        """``origins`` are the canonical origins of our own pages."""
+        self.config = config
+        self.commands = commands
+        self.metrics = metrics
+        self._ledger = ledger
+        self._house = house
+        self._consults = consults
+        self._connections = connections
+        self._push = push
+        self._origins = origins
+        self._visitors: set[Visitor] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    async def handler(self, request: web.Request) -> web.StreamResponse:
+        """Serve ``/ws``."""
+        require_origin(request.headers.get(hdrs.ORIGIN), self._origins)
+        if self._draining:
+            raise Refused(Code.RESTARTING, retry_after_s=1.0)
+        if len(self._visitors) >= self.config.limits.max_connections:
+            raise Refused(Code.TOO_MANY_CONNECTIONS, retry_after_s=5.0)
+        visitor = Visitor(self)
+        self._visitors.add(visitor)
+        try:
+            return await visitor.socket.run(request)
+        finally:
+            self._visitors.discard(visitor)
+            if visitor.timer is not None:
+                visitor.timer.cancel()
+            if visitor.connection is not None:
+                self._gone(visitor.connection)
+                visitor.connection = None
+
+    # -- coming ------------------------------------------------------------------------------------------------------
+
+    async def admit(self, visitor: Visitor, hello: Hello) -> None:
+        """Judge a hello; make the visitor a connection and tell it all that it missed.
+
+        Raises:
+            Refused, auth.errors.AuthError: not let in.
+        """
+        version = next((v for v in hello.protocols if v in PROTOCOL_VERSIONS), None)
+        if version is None:
+            raise Refused(Code.VERSION_UNSUPPORTED)
+        claims = tokens.verify(
+            self._consults.ring, hello.token, audience=Audience.SESSION, now=now()
+        )
+        consult, name = await self._whose(claims)
+        connection = Connection(
+            id=ConnectionId(secrets.token_hex(6)),
+            socket=visitor.socket,
+            role=claims.role,
+            participant=ParticipantId(claims.sub),
+            instance=InstanceId(hello.instance),
+            consult=consult.id if consult is not None else None,
+            expires_at=claims.expires_at,
+        )
+        if consult is not None and hello.consult == consult.id:
+            connection.cursor = min(hello.cursor, consult.version)
+        ice = self.commands.ice_servers(connection)
+        await self._connections.add(connection)
+        if not visitor.socket.open:
+            # It went while we asked the store.
+            await self._connections.remove(connection)
+            return
+        visitor.connection = connection
+        self.metrics.connection_opened(connection.role)
+        if hello.cursor:
+            self.metrics.resumed()
+        connection.send(
+            Welcome(
+                re=hello.id,
+                protocol=version,
+                now=now(),
+                role=connection.role,
+                participant=connection.participant,
+                connection=connection.id,
+                heartbeat_s=self.config.limits.heartbeat_s,
+                ice_servers=ice.servers,
+                ice_transport_policy=self.config.turn.ice_transport_policy,
+                ice_expires_at=ice.expires_at,
+                name=name,
+            )
+        )
+        await self._brief(connection, consult)
+
+    async def _whose(self, claims: Claims) -> tuple[Consult | None, str]:
+        """Return the consult and the name of who comes; raises Refused for who may not (any more)."""
+        if claims.role is Role.PATIENT:
+            return await self._consults.of_session(claims), ""
+        account = self._house.account(AccountId(claims.sub))
+        if account is None or account.disabled or account.role is not claims.role:
+            raise Refused(Code.SIGNED_OUT)
+        issued_at = claims.issued_at or 0.0
+        if issued_at + 1.0 < account.password_at:
+            raise Refused(Code.SIGNED_OUT)
+        if account.role is not Role.SPECIALIST:
+            return None, account.name
+        who = await self._ledger.presence(account.id)
+        in_call = who.consult if who.state == "in_call" else None
+        return (await self._ledger.consult(in_call) if in_call else None), account.name
+
+    async def _brief(self, connection: Connection, consult: Consult | None) -> None:
+        """Tell a new connection where things stand, and everybody else that it is here."""
+        if connection.role is Role.OPERATOR:
+            self._push.board(connection)
+            return
+        if connection.role is Role.SPECIALIST:
+            self._push.desk(connection)
+        if consult is None:
+            return
+        await self._ledger.commit(consult.id, lambda c: rota.side_back(c, connection.role))
+        await self._push.sync(connection, consult.id)
+        await self._announce(connection, consult)
+
+    async def _announce(self, connection: Connection, consult: Consult) -> None:
+        """Tell the other side of a call which page load is here now."""
+        peer = peer_of(consult, connection.role)
+        if consult.state not in CALL or peer is None:
+            return
+        local = self._connections.get(peer)
+        if local is not None:
+            self._push.refresh(local, consult.id)
+            return
+        here = Here(consult.id, connection.participant, connection.instance, answer=True)
+        await self._connections.tell(peer, here)
+
+    # -- going -------------------------------------------------------------------------------------------------------
+
+    def _gone(self, connection: Connection) -> None:
+        code = connection.socket.close_code
+        reason = next((c for c, info in CODES.items() if info.close == code), None)
+        self.metrics.connection_closed(connection.role, reason or "none")
+        self.spawn(self._forget(connection))
+
+    async def _forget(self, connection: Connection) -> None:
+        """A participant who is not back after a reload's time is away."""
+        if not await self._connections.remove(connection):
+            return
+        consult_id = connection.consult
+        if consult_id is not None:
+            self._tell_gone(connection, consult_id)
+        if self._draining:
+            return
+        await asyncio.sleep(self._ledger.policy.away_grace_s)
+        if await self._connections.elsewhere(connection.participant):
+            return
+        if consult_id is not None and connection.role in (Role.PATIENT, Role.SPECIALIST):
+            with contextlib.suppress(Refused):
+                await self._ledger.commit(
+                    consult_id, lambda c: _lost(c, connection.role, connection.account)
+                )
+        if connection.role is Role.PATIENT:
+            await self._connections.release(connection.participant)
+
+    def _tell_gone(self, connection: Connection, consult_id: ConsultId) -> None:
+        """The other side sees at once that the page is gone, long before it counts as away."""
+        consult = self._ledger.known(consult_id)
+        peer = peer_of(consult, connection.role) if consult is not None else None
+        if peer is None:
+            return
+        local = self._connections.get(peer)
+        if local is not None:
+            self._push.refresh(local, consult_id)
+        else:
+            gone = Gone(consult_id, connection.participant)
+            self.spawn(self._tell(peer, gone))
+
+    async def _tell(self, peer: ParticipantId, gone: Gone) -> None:
+        await self._connections.tell(peer, gone)
+
+    # -- keeping -----------------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Every heartbeat: ping everybody, drop who was silent for two, and who reads too slowly. For ever."""
+        limits = self.config.limits
+        loop = asyncio.get_running_loop()
+        rounds = 0
+        while True:
+            step_s = min(limits.heartbeat_s / 3, limits.outgoing_high_s / 2)
+            await asyncio.sleep(step_s)
+            rounds += 1
+            beat = rounds * step_s >= limits.heartbeat_s
+            rounds = 0 if beat else rounds
+            for visitor in list(self._visitors):
+                self._check(visitor.socket, loop.time(), beat=beat)
+
+    def _check(self, socket: Socket, at: float, *, beat: bool) -> None:
+        limits = self.config.limits
+        waiting = socket.buffered_bytes
+        if waiting < limits.outgoing_high_bytes:
+            socket.over_since = None
+        elif socket.over_since is None:
+            socket.over_since = at
+        too_long = socket.over_since is not None and at - socket.over_since > limits.outgoing_high_s
+        if too_long or waiting > limits.outgoing_max_bytes:
+            self.metrics.refused(Code.SLOW_READER)
+            socket.close(Code.SLOW_READER)
+        elif beat:
+            if socket.silent_beats >= 2:
+                socket.cut()
+                return
+            socket.silent_beats = 0 if socket.heard else socket.silent_beats + 1
+            socket.heard = False
+            socket.ping()
+
+    async def drain(self) -> None:
+        """Ask everybody to connect elsewhere (or again), and wait for what is being done."""
+        self._draining = True
+        for visitor in list(self._visitors):
+            visitor.socket.close(Code.RESTARTING)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.config.server.shutdown_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run a piece of work to its end; its failure is logged, not lost."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, StoreError | Refused):
+            log.warning("task_refused", extra={"code": refusal(error).code})
+        else:
+            log.error("task_failed", exc_info=error)
+
+
+def _lost(consult: Consult, role: str, account: AccountId | None) -> list[ev.Event]:
+    """A specialist's side is theirs only while they are in the call."""
+    if role == ev.SPECIALIST and consult.specialist != account:
+        return []
+    return rota.side_lost(consult, role)

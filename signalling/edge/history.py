@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A specialist's past consults, read from the specialist's own stream."""
+
+from __future__ import annotations
+
+import msgspec
+
+from signalling.core import events as ev
+from signalling.edge.ledger import Ledger, consult_owner, specialist_stream
+from signalling.wire.ids import AccountId, ConsultId
+from signalling.wire.messages import IntakeForm, PastConsult
+from signalling.wire.terms import Urgency
+
+PAGE = 20
+"""Past consults in one answer."""
+
+
+class History:
+    """Reads what a specialist did."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Read by way of the ledger."""
+        self._ledger = ledger
+
+    async def of(self, account: AccountId, before: float | None) -> tuple[list[PastConsult], bool]:
+        """Return consults that this specialist accepted, newest first, and whether there are older ones."""
+        recorded = await self._ledger.store.read(specialist_stream(account))
+        events = [ev.decode(r.data) for r in recorded]
+        accepted = [e for e in events if isinstance(e, ev.Accepted)]
+        older = [e for e in reversed(accepted) if before is None or e.at < before]
+        over = {e.consult: e for e in events if isinstance(e, ev.Ended | ev.Transferred)}
+        page = [await self._line(e, over.get(e.consult)) for e in older[:PAGE]]
+        return page, len(older) > PAGE
+
+    async def _line(
+        self, accepted: ev.Accepted, left: ev.Ended | ev.Transferred | None
+    ) -> PastConsult:
+        consult = await self._ledger.consult(ConsultId(accepted.consult))
+        content = await self._ledger.content(
+            consult_owner(consult.id), [consult.intake, consult.note]
+        )
+        intake = content.get(consult.intake)
+        return PastConsult(
+            consult=consult.id,
+            at=accepted.at,
+            state=consult.state,
+            urgency=consult.urgency or Urgency.GREEN,
+            specialty=consult.specialty,
+            outcome=left.outcome if isinstance(left, ev.Ended) else None,
+            duration_s=left.at - accepted.at if left is not None else None,
+            note=content.get(consult.note, b"").decode(),
+            complaint=msgspec.json.decode(intake, type=IntakeForm).complaint if intake else "",
+        )

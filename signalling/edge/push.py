@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After each fold: who must see what, now or with the next tick.
+
+What concerns a participant directly goes out at once: their consult's view and timeline, their desk. What everybody
+watches (the queue, places in it, the board) goes out with the tick, at most once a second and only where it changed: a
+busy hour must not cost a message per event and watcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping
+
+import msgspec
+
+from auth.roles import Role
+from signalling.core import events as ev
+from signalling.core import matching
+from signalling.core.lifecycle import CALL, Consult
+from signalling.core.presence import Presence
+from signalling.edge import views
+from signalling.edge.clock import now
+from signalling.edge.connections import (
+    AnyNotice,
+    Connection,
+    Connections,
+    Here,
+    patient_of,
+)
+from signalling.edge.house import House
+from signalling.edge.ledger import Ledger, Step, consult_owner, consult_stream
+from signalling.store.base import StoreError
+from signalling.wire import codec
+from signalling.wire.codes import Code
+from signalling.wire.ids import AccountId, ConsultId, ParticipantId
+from signalling.wire.messages import IntakeForm, Person, PostView, QueueItem
+from signalling.wire.terms import ConsultState, SpecialistState
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+"""The queue and the board change for their watchers at most this often."""
+DAY_S = 86_400.0
+_decode_intake = msgspec.json.Decoder(IntakeForm).decode
+
+
+class Push:
+    """Turns folds into messages for the connections of this node."""
+
+    def __init__(self, ledger: Ledger, house: House, connections: Connections) -> None:
+        """Listen to the ledger; ``tick`` must be run."""
+        self._ledger = ledger
+        self._house = house
+        self._connections = connections
+        self.waits = views.Waits(ledger.policy)
+        self._today: Counter[str] = Counter()
+        self._day = int(now() // DAY_S)
+        self._queue_changed = True
+        self._line: dict[ConsultId, int] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        ledger.listeners.consult.append(self._on_consult)
+        ledger.listeners.presence.append(self._on_presence)
+        connections.on_notice = self._on_notice
+
+    # -- what happened -----------------------------------------------------------------------------------------------
+
+    def _on_consult(self, step: Step) -> None:
+        consult, before = step.consult, step.before
+        self._observe(step)
+        if before is None or (before.state, before.away) != (consult.state, consult.away):
+            self._changed()
+        patient = self._connections.get(patient_of(consult.id))
+        if patient is not None:
+            if any(isinstance(e, ev.TakeoverDecided) and e.allow for e in step.events):
+                patient.socket.close(Code.DISPLACED)
+            else:
+                self._show(patient, consult, step)
+        specialists = {consult.specialist, before.specialist if before is not None else None}
+        for account in specialists - {None}:
+            connection = self._connections.get(ParticipantId(account or ""))
+            if connection is not None and self._sees(connection, consult, before):
+                self._show(connection, consult, step)
+
+    @staticmethod
+    def _sees(connection: Connection, consult: Consult, before: Consult | None) -> bool:
+        """A specialist sees a consult while in it, and its end."""
+        account = connection.account
+        in_it = consult.specialist == account and (consult.state in CALL or consult.over)
+        left_it = before is not None and before.specialist == account and before.state in CALL
+        return in_it or left_it
+
+    def _on_presence(self, before: Presence, who: Presence) -> None:
+        if before.state != who.state:
+            self._changed()
+        connection = self._connections.get(ParticipantId(who.id))
+        if connection is not None:
+            self.desk(connection)
+
+    def _on_notice(self, participant: ParticipantId, notice: AnyNotice) -> None:
+        """The other side of a call came or went on another node: its page load is part of the view."""
+        connection = self._connections.get(participant)
+        consult_id = ConsultId(getattr(notice, "consult", ""))
+        consult = self._ledger.known(consult_id)
+        if connection is None or consult is None:
+            return
+        self._show(connection, consult)
+        if isinstance(notice, Here) and notice.answer:
+            own = Here(consult_id, participant, connection.instance, answer=False)
+            self.spawn(self._tell(ParticipantId(notice.who), own))
+
+    async def _tell(self, participant: ParticipantId, notice: AnyNotice) -> None:
+        await self._connections.tell(participant, notice)
+
+    def _observe(self, step: Step) -> None:
+        consult = step.consult
+        for event in step.events:
+            if isinstance(event, ev.Accepted) and consult.urgency and consult.since:
+                self.waits.observe(consult.urgency, event.at - consult.since)
+            elif isinstance(event, ev.IntakeGiven) and consult.post:
+                if (day := int(event.at // DAY_S)) > self._day:
+                    self._day = day
+                    self._today.clear()
+                self._today[consult.post] += day == self._day
+
+    # -- to one connection -------------------------------------------------------------------------------------------
+
+    def _show(self, connection: Connection, consult: Consult, step: Step | None = None) -> None:
+        """Send what this connection hasn't seen of a consult: timeline first, then the view."""
+        if connection.role is Role.SPECIALIST and connection.consult != consult.id:
+            connection.consult, connection.cursor = consult.id, 0
+        content = self._at_hand(connection, consult, step)
+        up_to_date = step is None or connection.cursor >= step.first - 1
+        if content is None or not up_to_date or connection.syncing:
+            self.spawn(self.sync(connection, consult.id))
+            return
+        if step is not None:
+            self._entries(connection, step.first, step.events, content)
+        self._view(connection, consult, content)
+
+    def _at_hand(
+        self, connection: Connection, consult: Consult, step: Step | None
+    ) -> dict[str, bytes] | None:
+        """Return the content that is needed if all of it is in memory, else None."""
+        wanted = views.contents_of(consult, connection.role)
+        if step is not None:
+            wanted += [views.content_of_entry(e, connection.role) for e in step.events]
+        found: dict[str, bytes] = {}
+        for content_id in filter(None, wanted):
+            body = self._ledger.cached_content(consult.id, content_id)
+            if body is None:
+                return None
+            found[content_id] = body
+        return found
+
+    def _entries(
+        self,
+        connection: Connection,
+        first: int,
+        events: Iterable[ev.Event],
+        content: Mapping[str, bytes],
+    ) -> None:
+        for version, event in enumerate(events, first):
+            if version <= connection.cursor:
+                continue
+            text = content.get(views.content_of_entry(event, connection.role), b"")
+            line = views.entry(event, version, text.decode())
+            if line is not None:
+                connection.send(line)
+            connection.cursor = version
+
+    def _view(self, connection: Connection, consult: Consult, content: Mapping[str, bytes]) -> None:
+        patient_waits = connection.role is Role.PATIENT and not consult.over
+        view = views.consult_view(
+            consult,
+            connection.role,
+            peer=self._peer(connection, consult, content),
+            post=self._post(consult),
+            content=content,
+            policy=self._ledger.policy,
+            place=self._places().get(consult.id),
+            wait_s=self.waits.medians().get(consult.urgency) if consult.urgency else None,
+            on_call=self._on_call(consult) if patient_waits else None,
+        )
+        payload = codec.encode(view)
+        if payload != connection.last_view:
+            connection.last_view = payload
+            connection.socket.send(payload)
+
+    async def sync(self, connection: Connection, consult_id: ConsultId) -> None:
+        """Deliver all that a connection lacks of a consult: every line once, in order, then the view."""
+        if connection.syncing:
+            return
+        connection.syncing = True
+        try:
+            while True:
+                consult = await self._ledger.consult(consult_id)
+                recorded = await self._ledger.store.read(
+                    consult_stream(consult_id), connection.cursor
+                )
+                events = [ev.decode(r.data) for r in recorded]
+                wanted = views.contents_of(consult, connection.role)
+                wanted += [views.content_of_entry(e, connection.role) for e in events]
+                content = await self._ledger.content(consult_owner(consult_id), wanted)
+                self._entries(connection, connection.cursor + 1, events, content)
+                newest = self._ledger.known(consult_id)
+                if newest is None or newest.version <= max(connection.cursor, consult.version):
+                    self._view(connection, consult, content)
+                    return
+        except StoreError:
+            # The page can't be shown the truth now: it reconnects, and asks again.
+            connection.socket.close(Code.RESTARTING)
+        finally:
+            connection.syncing = False
+
+    def _places(self) -> Mapping[ConsultId, int]:
+        """Return every place in the queue, counted once for each change of it."""
+        if self._line is None:
+            waiting = matching.queue(self._ledger.consults.values())
+            self._line = {c.id: place for place, c in enumerate(waiting, 1)}
+        return self._line
+
+    def _changed(self) -> None:
+        """The queue is not what the watchers were shown last."""
+        self._queue_changed, self._line = True, None
+
+    def _peer(
+        self, connection: Connection, consult: Consult, content: Mapping[str, bytes]
+    ) -> Person | None:
+        other = views.peer_of(consult, connection.role)
+        if other is None:
+            return None
+        instance = self._connections.instance(other)
+        if connection.role is Role.PATIENT:
+            account = self._house.account(AccountId(other))
+            return None if account is None else views.person(account, instance)
+        intake = content.get(consult.intake)
+        name = _decode_intake(intake).name if intake else ""
+        return views.patient_person(consult.id, name, instance)
+
+    def _post(self, consult: Consult) -> PostView | None:
+        return views.post_view(self._house.post(consult.post), now())
+
+    def _on_call(self, consult: Consult) -> int:
+        """Return how many specialists are on call for a consult: its specialty, or all where that has none."""
+        rota = self.rota()
+        own = [c for c in rota if consult.specialty in c.specialties]
+        return len(own or rota)
+
+    def rota(self) -> list[matching.Candidate]:
+        """Return the specialists who are on call, with what their accounts say."""
+        found = []
+        for who in self._ledger.presences.values():
+            account = self._house.account(who.id)
+            if who.on_call and account is not None and not account.disabled:
+                found.append(
+                    matching.Candidate(
+                        who, frozenset(account.specialties), frozenset(account.languages)
+                    )
+                )
+        return found
+
+    # -- desks and boards --------------------------------------------------------------------------------------------
+
+    def desk(self, connection: Connection, queue: list[QueueItem] | None = None) -> None:
+        """Send a specialist's desk."""
+        who = self._ledger.presences.get(AccountId(connection.participant))
+        who = who or Presence(AccountId(connection.participant))
+        if who.state is SpecialistState.RINGING and who.consult is not None:
+            consult = self._ledger.known(who.consult)
+            intake = self._ledger.cached_content(who.consult, consult.intake) if consult else None
+            if consult is None or (consult.intake and intake is None):
+                self.spawn(self._desk_later(connection, who.consult))
+                return
+        self._send_desk(connection, who, self._queue() if queue is None else queue)
+
+    async def _desk_later(self, connection: Connection, consult_id: ConsultId) -> None:
+        """Fetch the intake that the ring shows, then send the desk (without it if there is none)."""
+        consult = await self._ledger.consult(consult_id)
+        await self._ledger.content(consult_owner(consult_id), [consult.intake])
+        who = await self._ledger.presence(AccountId(connection.participant))
+        self._send_desk(connection, who, self._queue())
+
+    def _send_desk(self, connection: Connection, who: Presence, queue: list[QueueItem]) -> None:
+        ring = None
+        if who.state is SpecialistState.RINGING and who.consult is not None:
+            consult = self._ledger.known(who.consult)
+            if consult is not None and consult.state is ConsultState.RINGING:
+                intake = self._ledger.cached_content(who.consult, consult.intake)
+                ring = views.ring_view(consult, intake, self._post(consult))
+        payload = codec.encode(views.desk(who, ring, queue, self._callbacks()))
+        if payload != connection.last_desk:
+            connection.last_desk = payload
+            connection.socket.send(payload)
+
+    def _queue(self) -> list[QueueItem]:
+        waiting = matching.queue(self._ledger.consults.values())
+        return [views.queue_item(c, self._post(c)) for c in waiting]
+
+    def _callbacks(self) -> list[QueueItem]:
+        """Return promised call-backs, the earliest first, with the contact as far as it is in memory."""
+        found = [c for c in self._ledger.consults.values() if c.callback_by is not None]
+        found = [c for c in found if c.state is ConsultState.CALLBACK]
+        items = []
+        for consult in sorted(found, key=lambda c: c.callback_by or 0.0):
+            intake = self._ledger.cached_content(consult.id, consult.intake)
+            if intake is None:
+                self.spawn(self._warm(consult))
+            contact = _decode_intake(intake).contact if intake else ""
+            items.append(views.queue_item(consult, self._post(consult), contact))
+        return items
+
+    async def _warm(self, consult: Consult) -> None:
+        """Fetch an intake into memory; the desks show it with the next tick."""
+        found = await self._ledger.content(consult_owner(consult.id), [consult.intake])
+        self._queue_changed = self._queue_changed or bool(found)
+
+    def board(self, connection: Connection) -> None:
+        """Send an operator's board."""
+        connection.socket.send(self._board())
+
+    def _board(self) -> bytes:
+        at = now()
+        accounts = [a for a in self._house.accounts() if a.role is Role.SPECIALIST]
+        posts = {p.code: views.post_view(p, at) for p in self._house.posts()}
+        return codec.encode(
+            views.board(
+                self._ledger.consults.values(),
+                [
+                    (a, self._ledger.presences.get(a.id, Presence(a.id)))
+                    for a in accounts
+                    if not a.disabled
+                ],
+                {code: view for code, view in posts.items() if view is not None},
+                today=self._today,
+                medians=self.waits.medians(),
+                now=at,
+            )
+        )
+
+    async def tick(self) -> None:
+        """Once a second: what everybody watches, where it changed. For ever."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            if not self._queue_changed:
+                continue
+            self._queue_changed = False
+            queue = self._queue()
+            board: bytes | None = None
+            for connection in self._connections:
+                match connection.role:
+                    case Role.SPECIALIST:
+                        self.desk(connection, queue)
+                    case Role.OPERATOR:
+                        board = board or self._board()
+                        connection.socket.send(board)
+                    case Role.PATIENT if connection.consult is not None:
+                        consult = self._ledger.consults.get(connection.consult)
+                        if consult is not None and consult.state in (
+                            ConsultState.WAITING,
+                            ConsultState.RINGING,
+                        ):
+                            self._show(connection, consult)
+                    case _:
+                        pass
+
+    def refresh(self, connection: Connection, consult_id: ConsultId) -> None:
+        """Show a consult again: something about it changed that is no event (the other side's page load)."""
+        consult = self._ledger.known(consult_id)
+        if consult is not None:
+            self._show(connection, consult)
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run a piece of work to its end; its failure is logged, not lost."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("push_failed", exc_info=error)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time and matching: whose deadline has passed, who is rung next.
+
+One node at a time does this, by a lease; another takes over when the lease runs out. The lease only saves work: every
+decision is a commit with versions, so two nodes that both believe to hold it can't ring twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from signalling.core import events as ev
+from signalling.core import lifecycle, matching
+from signalling.core.lifecycle import CALL, Consult
+from signalling.core.presence import Presence
+from signalling.edge.clock import now
+from signalling.edge.connections import here, patient_of
+from signalling.edge.ledger import (
+    CONSULT,
+    SPECIALIST,
+    Ledger,
+    Step,
+    consult_stream,
+    specialist_stream,
+)
+from signalling.errors import Refused
+from signalling.store.base import Due, StoreError
+from signalling.wire.ids import AccountId, ConsultId
+from signalling.wire.terms import ConsultState
+
+log = logging.getLogger(__name__)
+
+LEASE = "rota"
+LEASE_S = 6.0
+"""Another node takes over within this; a ring that is late by 6 s is still a ring."""
+PASS_S = 0.5
+"""Between looks at what is due; a change of a consult or a specialist brings the next look forward."""
+BATCH = 200
+
+
+class Rota:
+    """The loop that keeps promises about time."""
+
+    def __init__(
+        self, ledger: Ledger, on_call: Callable[[], Sequence[matching.Candidate]], node: str
+    ) -> None:
+        """``on_call`` lists the specialists on call; ``node`` names this process in the lease."""
+        self._ledger = ledger
+        self._on_call = on_call
+        self._node = node
+        self._changed = asyncio.Event()
+        ledger.listeners.consult.append(self._on_consult)
+        ledger.listeners.presence.append(self._on_presence)
+
+    def _on_consult(self, step: Step) -> None:
+        if step.consult.state in (ConsultState.WAITING, ConsultState.CALLBACK):
+            self._changed.set()
+
+    def _on_presence(self, _before: Presence, _who: Presence) -> None:
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Do the rounds, for ever."""
+        held_until = 0.0
+        while True:
+            try:
+                if now() > held_until - LEASE_S / 2:
+                    at = now()
+                    lease = await self._ledger.store.acquire(LEASE, self._node, LEASE_S)
+                    held_until = at + LEASE_S if lease is not None else 0.0
+                if held_until > now():
+                    await self._round()
+            except StoreError:
+                log.warning("rota_store_unavailable")
+                held_until = 0.0
+            try:
+                async with asyncio.timeout(PASS_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+            self._changed.clear()
+
+    async def _round(self) -> None:
+        for due in await self._ledger.store.due(now(), BATCH):
+            await self._attend(due)
+        ledger = self._ledger
+        decisions = matching.match(ledger.consults.values(), self._on_call(), now(), ledger.policy)
+        for decision in decisions:
+            await self._decide(decision)
+
+    async def _attend(self, due: Due) -> None:
+        """Do what a stream's due time asks for."""
+        try:
+            if due.stream.startswith(CONSULT):
+                await self._attend_consult(ConsultId(due.stream.removeprefix(CONSULT)))
+            elif due.stream.startswith(SPECIALIST):
+                await self._attend_specialist(AccountId(due.stream.removeprefix(SPECIALIST)))
+        except Refused as lost:
+            # Somebody's event came first; the stream has a new due time by it.
+            log.debug("due_overtaken", extra={"code": lost.code})
+
+    async def _attend_consult(self, consult_id: ConsultId) -> None:
+        ledger = self._ledger
+        consult = await ledger.consult(consult_id)
+        event = lifecycle.on_deadline(consult, now(), ledger.policy)
+        if event is not None:
+            await ledger.commit(
+                consult_id, lambda c: _one(lifecycle.on_deadline(c, now(), ledger.policy))
+            )
+        elif consult.state in CALL:
+            await self._look_for_sides(consult)
+        else:
+            # Due by an older version of the stream than the one in memory: put the due time right.
+            due_at = lifecycle.deadline(consult, ledger.policy)
+            await ledger.postpone(consult_stream(consult_id), consult.version, due_at)
+
+    async def _look_for_sides(self, consult: Consult) -> None:
+        """A side whose node died said no goodbye: its lease is gone."""
+        ledger = self._ledger
+        sides = {ev.PATIENT: here(patient_of(consult.id))}
+        if consult.specialist is not None:
+            sides[ev.SPECIALIST] = f"here:{consult.specialist}"
+        held = await ledger.store.holders(sides.values())
+        for role in [r for r, name in sides.items() if name not in held]:
+            consult = await ledger.commit(consult.id, lambda c, r=role: side_lost(c, r))  # type: ignore[misc]
+        at = now() + ledger.policy.call_check_s
+        due = lifecycle.deadline(consult, ledger.policy)
+        await ledger.postpone(
+            consult_stream(consult.id), consult.version, min(at, due) if due else None
+        )
+
+    async def _attend_specialist(self, account: AccountId) -> None:
+        """A specialist on call whose lease is gone has left: the rota must not promise them."""
+        ledger = self._ledger
+        name = f"here:{account}"
+        if name in await ledger.store.holders([name]):
+            who = await ledger.presence(account)
+            due_at = now() + ledger.policy.presence_s if who.on_call else None
+            await ledger.postpone(specialist_stream(account), who.version, due_at)
+            return
+        await ledger.commit_presence(account, lambda who: off_call(who, lapsed=True))
+
+    async def _decide(self, decision: ev.Rung | ev.CallbackPromised) -> None:
+        """Commit a ring or a promise if it still holds."""
+        ledger = self._ledger
+        if isinstance(decision, ev.Rung):
+            patient = here(patient_of(decision.consult))
+            if patient not in await ledger.store.holders([patient]):
+                # Nobody there to be called: say so instead of ringing for an empty chair.
+                await ledger.commit(decision.consult, lambda c: side_lost(c, ev.PATIENT))
+                return
+        try:
+            await ledger.commit(decision.consult, lambda c: still_waiting(c, decision))
+        except Refused as overtaken:
+            log.debug("ring_overtaken", extra={"code": overtaken.code})
+
+
+def _one(event: ev.Event | None) -> list[ev.Event]:
+    return [] if event is None else [event]
+
+
+def still_waiting(consult: Consult, decision: ev.Rung | ev.CallbackPromised) -> list[ev.Event]:
+    """Return the decision if the consult still waits for it."""
+    return [decision] if consult.state in (ConsultState.WAITING, ConsultState.CALLBACK) else []
+
+
+def side_lost(consult: Consult, role: str) -> list[ev.Event]:
+    """Return the event that a side is away, unless it is known to be, or is no side (any more)."""
+    if consult.over or role in consult.away:
+        return []
+    if role == ev.SPECIALIST and consult.state not in CALL:
+        return []
+    return [ev.SideLost(at=now(), consult=consult.id, role=role)]
+
+
+def side_back(consult: Consult, role: str) -> list[ev.Event]:
+    """Return the event that a side is back, if it was away."""
+    if consult.over or role not in consult.away:
+        return []
+    return [ev.SideBack(at=now(), consult=consult.id, role=role)]
+
+
+def off_call(who: Presence, *, lapsed: bool) -> list[ev.Event]:
+    """Return the events of going off call; a ring on the desk rolls over with it."""
+    if not who.on_call:
+        return []
+    at = now()
+    gone = ev.WentOffCall(at=at, specialist=who.id, lapsed=lapsed)
+    if who.state == "ringing" and who.consult is not None:
+        return [ev.RingTimedOut(at=at, consult=who.consult, specialist=who.id), gone]
+    return [gone]
