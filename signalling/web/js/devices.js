@@ -18,7 +18,7 @@
 
 /** Getting nothing above this for so long is no pause in speech: every room has noise 20 dB above it. */
 const SILENCE_PEAK = 0.0005;
-const SILENCE_MS = 5_000;
+const MIC_SILENCE_MS = 5_000;
 const LEVEL_MS = 200;
 
 /** What a small screen shows; the encoder scales down from here. @type {MediaTrackConstraints} */
@@ -311,7 +311,7 @@ export class Devices {
     if (!judges || peak > SILENCE_PEAK) {
       this.#heardAt = Date.now();
       if (judges && this.state.audio === "silent" && !this.tracks.audio?.muted) this.#enter("audio", "live");
-    } else if (Date.now() - this.#heardAt > SILENCE_MS) {
+    } else if (Date.now() - this.#heardAt > MIC_SILENCE_MS) {
       this.#enter("audio", "silent");
     }
   }

@@ -31,7 +31,7 @@ import {Refused, Transport} from "./transport.js";
  */
 
 const IN_CALL = new Set(["in_call", "interrupted"]);
-const OVER = new Set(["ended", "abandoned", "expired"]);
+const TERMINAL = new Set(["ended", "abandoned", "expired"]);
 /** Signals that come before the view which explains them (two nodes, two ways) are kept: an offer and its candidates. */
 const EARLY_MAX = 64;
 /** TURN credentials are renewed this long before they run out, or at once. */
@@ -241,7 +241,7 @@ export class Session {
     if (known && known.version > view.version) return;
     this.state.views.set(view.consult, view);
     if (IN_CALL.has(view.state) || !this.state.current) this.state.current = view.consult;
-    if (OVER.has(view.state)) {
+    if (TERMINAL.has(view.state)) {
       this.#leaving = false;
       this.state.unsent = this.state.unsent.filter((line) => line.consult !== view.consult);
       this.#keepUnsent();

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages, rendered once when the server starts: per page, language and encoding, ready to send.
+
+Nothing is computed per request but the choice of language (path, then ``?lang``, then ``Accept-Language``) and of the
+encoding. The patient page is one response with its style and its script inside; the other two fetch theirs from
+``/static``, whose addresses carry a hash of the content and never change their meaning.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import brotli
+import minify_html
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from signalling.core import triage
+from signalling.web import bundle, catalogues
+
+_WEB = Path(catalogues.__file__).parent
+_STYLE, _SCRIPT = "%%style%%", "%%script%%"
+
+PATIENT_PAGE_BYTES = 20 * 1024
+"""Ceiling for the patient page as sent, headers included: 2.7 s on 64 kbit/s, and two round trips of TCP's first window."""
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # The fragment never travels, but a path could name what someone is here for.
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(self), screen-wake-lock=(self), geolocation=(), payment=(), usb=()",
+}
+_CSP = (
+    "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+_ENCODINGS = ("br", "gzip", "")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A body in every encoding, and what goes with it."""
+
+    bodies: Mapping[str, bytes]
+    headers: Mapping[str, str]
+    etag: str
+
+    @classmethod
+    def of(cls, text: str, content_type: str, headers: Mapping[str, str]) -> Rendered:
+        """Compress once, as far as it goes."""
+        raw = text.encode()
+        bodies = {
+            "br": brotli.compress(raw, mode=brotli.MODE_TEXT, quality=11, lgwin=20),
+            "gzip": gzip.compress(raw, compresslevel=9, mtime=0),
+            "": raw,
+        }
+        etag = hashlib.sha256(raw).hexdigest()[:16]
+        return cls(
+            bodies, {"Content-Type": f"{content_type}; charset=utf-8", **_HEADERS, **headers}, etag
+        )
+
+    def response(self, request: web.Request) -> web.Response:
+        """Answer with what this client takes; 304 if it has it already."""
+        encoding = choose_encoding(request.headers.get("Accept-Encoding", ""))
+        etag = f"{self.etag}{encoding[:1]}"
+        headers = {**self.headers, "ETag": f'"{etag}"'}
+        if f'"{etag}"' in request.headers.get("If-None-Match", ""):
+            return web.Response(status=304, headers=headers)
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        return web.Response(body=self.bodies[encoding], headers=headers)
+
+
+class Pages:
+    """All pages in all languages.
+
+    Raises (from the constructor):
+        BundleError: the modules of a page don't fit together.
+        jinja2.TemplateError: a template is wrong.
+    """
+
+    def __init__(self, default_language: str = "id") -> None:
+        self.languages = catalogues.languages()
+        self.default_language = default_language
+        self.static: dict[str, Rendered] = {}
+        """By name under ``/static/``."""
+        self.patient = {code: self._render("patient", code) for code in self.languages}
+        self.specialist = {code: self._render("specialist", code) for code in self.languages}
+        self.operator = {code: self._render("operator", code) for code in self.languages}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what to add to the application's router."""
+        return [
+            web.get("/", self._page(self.patient)),
+            *(web.get(f"/{code}", self._page(self.patient, code)) for code in self.languages),
+            web.get("/specialist", self._page(self.specialist)),
+            web.get("/operator", self._page(self.operator)),
+            web.get("/static/{name}", self._asset),
+        ]
+
+    def _page(self, page: Mapping[str, Rendered], code: str = "") -> Handler:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            language = code or choose_language(
+                request.query.get("lang", ""),
+                request.headers.get("Accept-Language", ""),
+                tuple(self.languages),
+                self.default_language,
+            )
+            return page[language].response(request)
+
+        return handler
+
+    async def _asset(self, request: web.Request) -> web.StreamResponse:
+        found = self.static.get(request.match_info["name"])
+        if found is None:
+            raise web.HTTPNotFound
+        return found.response(request)
+
+    def _render(self, page: str, code: str) -> Rendered:
+        language = self.languages[code]
+        environment = Environment(
+            loader=FileSystemLoader(_WEB / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        template = environment.get_template(f"{page}.html")
+        html = template.render(
+            _=language.translate,
+            lang=code,
+            direction=language.direction,
+            languages=self.languages.values(),
+            page=page,
+            asset=lambda path: self._add_asset(path, code),
+            style=_STYLE,
+            script=_SCRIPT,
+            signs=triage.SIGNS,
+        )
+        html = minify_html.minify(html, allow_removing_spaces_between_attributes=False)
+        return self._assemble(page, language, html)
+
+    def _assemble(self, page: str, language: catalogues.Language, html: str) -> Rendered:
+        script, style = ["'self'"], ["'self'"]
+        if _SCRIPT in html:
+            text = bundle.script(_WEB / "js" / "pages" / f"{page}.js", language.translate)
+            css = bundle.style([_WEB / "css" / f"{page}.css"])
+            script, style = [_hash(text)], [_hash(css)]
+            html = html.replace(_STYLE, css).replace(_SCRIPT, text)
+        headers = {
+            "Content-Security-Policy": _CSP.format(script=" ".join(script), style=" ".join(style)),
+            "Content-Language": language.code,
+            # Asked for again each time, answered by 304: a call centre must not serve last week's page.
+            "Cache-Control": "no-cache",
+            "Vary": "Accept-Encoding, Accept-Language",
+        }
+        return Rendered.of(html, "text/html", headers)
+
+    def _add_asset(self, path: str, code: str) -> str:
+        """Make what ``path`` (below the web folder) says and return its address."""
+        source = _WEB / path
+        if source.suffix == ".js":
+            name = f"{source.stem}.{code}.js"
+            text = bundle.script(source, self.languages[code].translate)
+            content_type = "text/javascript"
+        else:
+            name, text, content_type = source.name, bundle.style([source]), "text/css"
+        headers = {
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "Vary": "Accept-Encoding",
+        }
+        self.static[name] = Rendered.of(text, content_type, headers)
+        return f"/static/{name}?v={self.static[name].etag}"
+
+
+def choose_encoding(accepted: str) -> str:
+    """Return the best of what ``Accept-Encoding`` allows (RFC 9110 §12.5.3): ``br``, ``gzip`` or ``""``."""
+    weights = _weights(accepted)
+    return next((encoding for encoding in _ENCODINGS if weights.get(encoding, 0) > 0), "")
+
+
+def choose_language(asked: str, accepted: str, available: tuple[str, ...], default: str) -> str:
+    """Return a language: the one asked for, else the browser's first that we have (RFC 4647 §3.4), else the default."""
+    if asked in available:
+        return asked
+    weights = _weights(accepted)
+    for tag in sorted(weights, key=lambda each: -weights[each]):
+        # Old Android and Java say "in" for Indonesian, the code until ISO 639 changed it in 1989.
+        primary = {"in": "id"}.get(tag.split("-")[0], tag.split("-")[0])
+        for candidate in (tag, primary):
+            if weights[tag] > 0 and candidate in available:
+                return candidate
+    return default
+
+
+def _weights(header: str) -> dict[str, float]:
+    """Read a list of choices with ``q`` weights; what can't be read counts as 0."""
+    weights: dict[str, float] = {}
+    for item in header[:512].split(","):
+        name, _, parameters = item.strip().partition(";")
+        try:
+            weight = float(parameters.strip().removeprefix("q=")) if parameters else 1.0
+        except ValueError:
+            weight = 0.0
+        if name:
+            weights[name.strip().lower()] = weight
+    return weights
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// The patient's page: one state at a time, told by the server, in plain sentences.
+
+import {WakeLock} from "../devices.js";
+import {$, enter, onclick, say, show} from "../dom.js";
+import {_} from "../i18n.js";
+import {socketUrl} from "../net.js";
+import {refusal} from "../refusals.js";
+import {Session} from "../session.js";
+import {Chat, timeOf} from "./patient_chat.js";
+import {Door, forget} from "./patient_door.js";
+import {Intake} from "./patient_intake.js";
+import {Media} from "./patient_media.js";
+
+/** @typedef {import("../wire.js").ConsultView} ConsultView */
+/**
+ * What `<body data-state>` can be (docs/states.md).
+ * @typedef {"loading" | "unsupported" | "in_app" | "join" | "code" | "joining" | "takeover" | "takeover_wait" |
+ *   "intake" | "signs" | "consent" | "waiting" | "ringing" | "callback" | "in_call" | "interrupted" | "ended" |
+ *   "expired" | "displaced" | "error"} PageState
+ */
+
+const CALL = ["in_call", "interrupted"];
+const STEPS = ["intake", "signs", "consent"];
+
+/** @type {Record<import("../wire.js").Outcome, string>} */
+const OUTCOMES = {
+  advice: _("The specialist gave you advice."),
+  prescription: _("The specialist prescribes a medicine."),
+  referral: _("You are referred: please go where the specialist told you."),
+  emergency: _("This is an emergency: please do now what the specialist told you."),
+  follow_up: _("The specialist wants to speak with you again."),
+  patient_left: _("You ended the call."),
+  lost: _("The connection was lost for too long."),
+};
+
+/** @type {Record<import("../wire.js").CallbackReason, string>} */
+const REASONS = {
+  nobody_on_call: _("No specialist is on call just now."),
+  nobody_answered: _("No specialist could answer just now."),
+  waited_too_long: _("You have waited too long already."),
+};
+
+const title = document.title;
+const wake = new WakeLock();
+const door = new Door(() => session.start());
+const session = new Session({
+  url: socketUrl(),
+  getToken: (expired) => door.token(expired),
+  onchange: () => render(),
+  ontrack: (kind, track) => media.receive(kind, track),
+  storage: globalThis.localStorage,
+});
+const media = new Media((kind, track) => session.setTrack(kind, track));
+const chat = new Chat((text) => session.chat(text), (key) => session.retry(key));
+const intake = new Intake(() => renderEmergency(), (form) => session.intake(form));
+let leaving = false;
+/** The request of another device that the dialog is about. */
+let asked = "";
+
+/** @returns {PageState} */
+function stateOf() {
+  const {link, linkCode} = session.state;
+  const view = session.consult;
+  const over = view && ["ended", "abandoned"].includes(view.state);
+  if (link === "closed" && !over) {
+    if (linkCode === "displaced") return "displaced";
+    return ["consult_over", "resume_invalid"].includes(linkCode) ? "expired" : "error";
+  }
+  if (!view) return "loading";
+  if (view.state === "invited") {
+    const now = document.body.dataset["state"] ?? "";
+    return STEPS.includes(now) ? /** @type {PageState} */ (now) : "intake";
+  }
+  if (over) return "ended";
+  if (view.state === "in_call" && session.state.endpoint === "interrupted") return "interrupted";
+  return /** @type {PageState} */ (view.state);
+}
+
+function render() {
+  if (!door.credentials) return;
+  const view = session.consult;
+  const {link, endpoint, entries, unsent, linkCode} = session.state;
+  const before = document.body.dataset["state"] ?? "";
+  const state = stateOf();
+  enter(state);
+  document.body.dataset["link"] = link;
+  document.body.dataset["media"] = endpoint ?? "none";
+  const call = CALL.includes(state);
+  const waits = ["waiting", "ringing", "callback"].includes(state);
+  if (call && !CALL.includes(before)) begin();
+  wake.keep(call || waits);
+  say("link", link === "waiting" && !call ? refusal({code: linkCode === "restarting" ? linkCode : "connection_lost"}) : "");
+  show("link", Boolean($("link").textContent));
+  if (state === "error") say("errortext", refusal({code: linkCode}));
+  if (!view) return;
+  renderEmergency();
+  if (waits) renderWait(view);
+  if (call) renderCall();
+  if (state === "ended") renderEnd(view);
+  if (call || waits) {
+    media.render();
+    say("leave", call ? _("End the call") : _("Leave"));
+  } else if (link !== "open" || !STEPS.includes(state)) media.end();
+  chat.render(entries.get(view.consult) ?? [], unsent.filter((line) => line.consult === view.consult), state === "ended");
+  renderTakeover(view);
+}
+
+function begin() {
+  media.begin();
+  navigator.vibrate?.([300, 150, 300]);
+  document.title = `● ${title}`;
+}
+
+function renderEmergency() {
+  const view = session.consult;
+  const state = document.body.dataset["state"] ?? "";
+  const red = STEPS.includes(state) ? intake.red : view?.urgency === "red" && ["waiting", "ringing", "callback"].includes(state);
+  show("emergency", Boolean(red));
+  const number = view?.post?.emergencyLine ?? "";
+  const line = /** @type {HTMLAnchorElement} */ ($("line"));
+  line.href = `tel:${number.replace(/[^\d+*#]/g, "")}`;
+  say("line", _("Call {number}", {number}));
+  show("line", Boolean(number));
+  show("noline", !number);
+}
+
+/** @param {ConsultView} view */
+function renderWait(view) {
+  const {state, place, waitS, onCall, callbackBy, callbackReason, urgency} = view;
+  document.title = title;
+  say("waittitle", {
+    ringing: _("A specialist is being called …"),
+    callback: _("A specialist will call you back"),
+  }[/** @type {string} */ (state)] ?? _("You are waiting for a specialist"));
+  if (state === "callback") {
+    say("place", callbackBy ? _("By {time} at the latest", {time: day(callbackBy)}) : "");
+    say("estimate", callbackReason ? REASONS[callbackReason] : "");
+    say("waitnote", _("Keep this page open, or come back with the same link. Keep your phone switched on."));
+    return;
+  }
+  say("place", place ? _("Your place in line: {place}", {place}) : "");
+  const minutes = Math.max(1, Math.round((waitS ?? 0) / 60));
+  say("estimate", waitS == null
+    ? _("How long it will take is unknown.")
+    : _("Others waited about {minutes} min lately.", {minutes}));
+  const nobody = onCall === 0 && state === "waiting";
+  say("waitnote", nobody
+    ? _("No specialist is on call just now. We keep your place and go on trying.")
+    : urgency === "red" ? _("You are urgent and come first.") : "");
+}
+
+/** A time that may be tomorrow. @param {number} at */
+function day(at) {
+  const date = new Date(at * 1000);
+  if (date.toDateString() === new Date().toDateString()) return timeOf(at);
+  return date.toLocaleString(document.documentElement.lang, {weekday: "long", hour: "2-digit", minute: "2-digit"});
+}
+
+function renderCall() {
+  const view = session.consult;
+  const {link, endpoint} = session.state;
+  const name = view?.peer?.name || _("the specialist");
+  say("peer", _("In a call with {name}", {name}));
+  const away = view?.away?.includes("specialist");
+  let note = "";
+  if (endpoint === "interrupted") note = _("The connection is interrupted. Please stay, the call comes back by itself.");
+  else if (away && endpoint !== "connected") note = _("The specialist's connection is lost. We keep the call for you.");
+  else if (link !== "open" && link !== "idle") note = _("The connection to our service is lost. We try again by ourselves; you can go on talking.");
+  else if (endpoint !== "connected") note = _("Connecting picture and sound …");
+  say("callnote", note);
+  media.renderPicture(endpoint === "connected" ? (session.endpoint?.stats()?.pictureAgeMs ?? 0) : 0, name);
+}
+
+/** @param {ConsultView} view */
+function renderEnd(view) {
+  if (!leaving || view.acceptedAt) say("endtitle", _("The consult has ended"));
+  else say("endtitle", _("You have left the queue"));
+  const name = view.peer?.name ?? "";
+  const at = view.endedAt ?? session.now();
+  say("endwho", `${new Date(at * 1000).toLocaleString(document.documentElement.lang, {dateStyle: "long", timeStyle: "short"})}${name && ` · ${name}`}`);
+  say("outcome", view.outcome ? OUTCOMES[view.outcome] : "");
+  say("summary", view.summary ?? "");
+  document.title = title;
+  forget();
+}
+
+/** @param {ConsultView} view */
+function renderTakeover(view) {
+  const request = view.takeovers?.[0]?.request ?? "";
+  if (request === asked) return;
+  asked = request;
+  const dialog = /** @type {HTMLDialogElement} */ ($("dialog"));
+  if (!request) {
+    dialog.close();
+    return;
+  }
+  const decide = (/** @type {boolean} */ allow) =>
+    session.request("decide_takeover", {consult: view.consult, request, allow}).catch(() => {
+      asked = ""; // asked again with the next view
+    });
+  ask(_("Another device wants to move this consult to itself. Allow it only if you know who it is."), _("Allow"), _("Refuse"))
+    .then((yes) => (asked === request ? decide(yes) : undefined));
+}
+
+/**
+ * @param {string} question @param {string} yes @param {string} no
+ * @returns {Promise<boolean>}
+ */
+function ask(question, yes, no) {
+  const dialog = /** @type {HTMLDialogElement} */ ($("dialog"));
+  dialog.close();
+  say("question", question);
+  say("yes", yes);
+  say("no", no);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve(dialog.returnValue === "yes");
+  });
+}
+
+for (const answer of ["yes", "no"]) {
+  onclick(answer, () => /** @type {HTMLDialogElement} */ ($("dialog")).close(answer));
+}
+onclick("leave", async () => {
+  const call = CALL.includes(document.body.dataset["state"] ?? "");
+  const sure = call
+    ? await ask(_("End the call?"), _("End the call"), _("Stay"))
+    : await ask(_("Leave? You lose your place."), _("Leave"), _("Stay"));
+  if (!sure) return;
+  leaving = true;
+  await session.leave().catch((error) => say("problem", refusal(error)));
+});
+onclick("print", () => print());
+onclick("save", async () => {
+  const text = ["endwho", "outcome", "summary"].map((id) => $(id).textContent).filter(Boolean).join("\n\n");
+  if (navigator.share) {
+    await navigator.share({text}).catch(() => {}); // closed without sharing
+    return;
+  }
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], {type: "text/plain"}));
+  link.download = "selat.txt";
+  link.click();
+});
+setInterval(() => {
+  if (CALL.includes(document.body.dataset["state"] ?? "")) renderCall();
+}, 1000);
+door.open();
