@@ -80,6 +80,7 @@ class House:
         self._by_account = Throttle(SIGN_IN_BY_ACCOUNT)
         self._by_address = Throttle(SIGN_IN_BY_ADDRESS)
         self._reading = asyncio.Lock()
+        self._hashing = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -191,7 +192,7 @@ class House:
             role=role,
             specialties=list(specialties),
             content=content_id,
-            password_hash=await asyncio.to_thread(passwords.hash_password, chosen),
+            password_hash=await self._hash(chosen),
         )
 
         def free() -> None:
@@ -245,7 +246,7 @@ class House:
         if account is None:
             raise Refused(Code.NOT_FOUND)
         chosen = self._new_password(account.login, password)
-        hashed = await asyncio.to_thread(passwords.hash_password, chosen)
+        hashed = await self._hash(chosen)
         await self._append(
             ACCOUNTS, [ev.PasswordChanged(at=now(), account=account_id, password_hash=hashed)]
         )
@@ -258,7 +259,7 @@ class House:
             raise Refused(Code.NOT_FOUND)
         at = now()
         self._by_account.check(account.login, at)
-        if not await asyncio.to_thread(passwords.verify_password, account.password_hash, old):
+        if not await self._verify(account.password_hash, old):
             self._by_account.fail(account.login, at)
             raise Refused(Code.CREDENTIALS_INVALID)
         await self.set_password(account_id, new)
@@ -280,13 +281,22 @@ class House:
         charges = [(throttle, throttle.charge(key, at)) for throttle, key in keys]
         account = self._accounts.get(self._by_login.get(login, AccountId("")))
         stored = passwords.DUMMY_HASH if account is None else account.password_hash
-        right = await asyncio.to_thread(passwords.verify_password, stored, password)
+        right = await self._verify(stored, password)
         if account is None or account.disabled or not right:
             raise Refused(Code.CREDENTIALS_INVALID)
         for throttle, charge in charges:
             throttle.refund(charge)
         self._by_account.succeed(login, at)
         return account
+
+    async def _hash(self, password: str) -> str:
+        """argon2id takes 64 MiB and several threads: one at a time, off the event loop."""
+        async with self._hashing:
+            return await asyncio.to_thread(passwords.hash_password, password)
+
+    async def _verify(self, stored: str, password: str) -> bool:
+        async with self._hashing:
+            return await asyncio.to_thread(passwords.verify_password, stored, password)
 
     @staticmethod
     def _new_password(login: str, password: str | None) -> str:

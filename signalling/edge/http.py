@@ -193,6 +193,7 @@ class Http:
             web.get("/api/accounts", own(self.accounts)),
             web.post("/api/accounts", own(self.add_account)),
             web.post("/api/accounts/{account}", own(self.change_account)),
+            web.post("/api/consults/{consult}/erase", own(self.erase)),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
         ]
@@ -373,6 +374,13 @@ class Http:
         if body.reset_password:
             answer["password"] = await self._house.set_password(account_id)
         return reply(answer)
+
+    async def erase(self, request: web.Request) -> web.Response:
+        """Destroy what was said in a consult that is over: names, complaint, chat, note, summary."""
+        account = self._signed_in(request)
+        require(account.role, Action.ERASE)
+        await self._ledger.erase(ConsultId(request.match_info["consult"]), account.id)
+        return reply(status=204)
 
     # -- health ------------------------------------------------------------------------------------------------------
 

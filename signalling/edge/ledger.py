@@ -9,6 +9,7 @@ arrives through the store's tail and is folded once, in order; whoever listens i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +52,7 @@ LIVE_LIMIT = 1_000_000
 RETRY_S = 1.0
 """Between tries to tail a store that is away."""
 
-CONSULT, SPECIALIST, CODE = "consult:", "specialist:", "code:"
+CONSULT, SPECIALIST, CODE, ERASURE = "consult:", "specialist:", "code:", "erasure:"
 
 
 def consult_stream(consult: ConsultId) -> StreamId:
@@ -176,8 +177,25 @@ class Ledger:
             found.update(read)
         return {str(i): body for i, body in found.items()}
 
-    def forget_content(self, owner: OwnerId) -> None:
-        """Drop an erased owner's content from memory."""
+    async def erase(self, consult_id: ConsultId, by: AccountId) -> None:
+        """Destroy the personal content of a consult that is over, and record that it was done, by whom.
+
+        The consult's own events stay: they name nobody. Doing it twice is harmless.
+
+        Raises:
+            Refused: ``not_found``; ``wrong_state`` while the consult is live.
+        """
+        consult = await self.consult(consult_id)
+        if not consult.over:
+            raise Refused(Code.WRONG_STATE)
+        await self.store.erase(consult_owner(consult_id))
+        self._forget_content(consult_id)
+        record = ev.encode(ev.Erased(at=now(), consult=consult_id, by=by))
+        with contextlib.suppress(VersionConflict):
+            await self.store.append(Append(StreamId(ERASURE + consult_id), 0, (record,)))
+
+    def _forget_content(self, consult_id: ConsultId) -> None:
+        owner = consult_owner(consult_id)
         for key in [k for k in self._content if k[0] == owner]:
             del self._content[key]
 
@@ -406,6 +424,8 @@ class Ledger:
             who = self.presences.get(AccountId(stream.removeprefix(SPECIALIST)))
             if who is None or who.version < recorded.version:
                 await self._catch_up(stream)
+        elif stream.startswith(ERASURE):
+            self._forget_content(ConsultId(stream.removeprefix(ERASURE)))
         else:
             for listener in self.listeners.other:
                 listener(recorded)

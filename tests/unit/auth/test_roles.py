@@ -10,7 +10,7 @@ IN_CALL = {"chat", "negotiate", "get_turn", "report"}
 
 # Written out again on purpose, in plain words: widening a role must take two deliberate edits.
 EXPECTED = {
-    "patient": IN_CALL | {"join_consult", "give_intake", "leave"},
+    "patient": IN_CALL | {"join_consult", "give_intake", "leave", "approve_takeover"},
     "specialist": IN_CALL
     | {"go_on_call", "answer_ring", "transfer", "end_consult", "write_note", "invite"}
     | {"approve_takeover", "see_history"},
