@@ -14,7 +14,7 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -47,6 +47,12 @@ STORE_FILE = "selat.db"
 KEYS_CHECK_S = 60.0
 LAG_SAMPLE_S = 0.5
 """How often the event loop's lateness is sampled; twice a second costs nothing and sees every stall above that."""
+
+
+LOOP_PAUSE_S = 1.0
+"""Before a loop that failed begins again: a fault that lasts must not become a storm."""
+
+Loop = Callable[[], Coroutine[object, object, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ async def open_node(config: Config, tls: ssl.SSLContext | None) -> AsyncIterator
             metrics=metrics,
             origins=origins,
         )
-        rota = Rota(ledger, push.rota, node=secrets.token_hex(6))
+        rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
         census = Census(ledger, push.rota, metrics)
 
         app = web.Application(
@@ -140,15 +146,15 @@ async def open_node(config: Config, tls: ssl.SSLContext | None) -> AsyncIterator
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         await house.start()
-        loops = (
-            connections.listen(),
-            connections.renew(),
-            push.tick(),
-            rota.run(),
-            gate.sweep(),
-            census.run(),
-            _sample_lag(metrics),
-            _maintain_keys(keyfile, config),
+        loops: tuple[Loop, ...] = (
+            connections.listen,
+            connections.renew,
+            push.tick,
+            rota.run,
+            gate.sweep,
+            census.run,
+            lambda: _sample_lag(metrics),
+            lambda: _maintain_keys(keyfile, config),
         )
         await stack.enter_async_context(_running(*loops))
         metrics.build(
@@ -175,16 +181,18 @@ async def _serving(app: web.Application) -> AsyncIterator[web.AppRunner]:
 
 
 @contextlib.asynccontextmanager
-async def _running(*loops: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run the node's endless loops; one that ends is a fault that must be seen, not a silence."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
+async def _running(*loops: Loop) -> AsyncIterator[None]:
+    """Run the node's endless loops; one that fails is logged loudly and begun again."""
 
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("loop_ended", extra={"loop": task.get_coro()}, exc_info=error)
+    async def keep(loop: Loop) -> None:
+        while True:
+            try:
+                await loop()
+            except Exception:
+                log.critical("loop_failed", exc_info=True)
+            await asyncio.sleep(LOOP_PAUSE_S)
 
-    for task in tasks:
-        task.add_done_callback(ended)
+    tasks = [asyncio.create_task(keep(loop)) for loop in loops]
     try:
         yield
     finally:

@@ -306,19 +306,7 @@ class Gate:
             return
         await self._ledger.commit(consult.id, lambda c: rota.side_back(c, connection.role))
         await self._push.sync(connection, consult.id)
-        await self._announce(connection, consult)
-
-    async def _announce(self, connection: Connection, consult: Consult) -> None:
-        """Tell the other side of a call which page load is here now."""
-        peer = peer_of(consult, connection.role)
-        if consult.state not in CALL or peer is None:
-            return
-        local = self._connections.get(peer)
-        if local is not None:
-            self._push.refresh(local, consult.id)
-            return
-        here = Here(consult.id, connection.participant, connection.instance, answer=True)
-        await self._connections.tell(peer, here)
+        self._push.announce(connection, self._ledger.known(consult.id) or consult)
 
     # -- going -------------------------------------------------------------------------------------------------------
 
@@ -340,6 +328,9 @@ class Gate:
         await asyncio.sleep(self._ledger.policy.away_grace_s)
         if await self._connections.elsewhere(connection.participant):
             return
+        if connection.role is Role.SPECIALIST:
+            account = AccountId(connection.participant)
+            await self._ledger.commit_presence(account, rota.roll_over)
         if consult_id is not None and connection.role in (Role.PATIENT, Role.SPECIALIST):
             with contextlib.suppress(Refused):
                 await self._ledger.commit(

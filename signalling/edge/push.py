@@ -78,10 +78,33 @@ class Push:
             else:
                 self._show(patient, consult, step)
         specialists = {consult.specialist, before.specialist if before is not None else None}
+        self._begin_call(step, patient)
         for account in specialists - {None}:
             connection = self._connections.get(ParticipantId(account or ""))
             if connection is not None and self._sees(connection, consult, before):
                 self._show(connection, consult, step)
+
+    def _begin_call(self, step: Step, patient: Connection | None) -> None:
+        """When a call begins, sides on different nodes learn each other's page load."""
+        consult, before = step.consult, step.before
+        if consult.state not in CALL or (before is not None and before.state in CALL):
+            return
+        specialist = self._connections.get(ParticipantId(consult.specialist or ""))
+        for connection in (patient, specialist):
+            if connection is not None:
+                self.announce(connection, consult)
+
+    def announce(self, connection: Connection, consult: Consult) -> None:
+        """Tell the other side of a call which page load is here."""
+        peer = views.peer_of(consult, connection.role)
+        if consult.state not in CALL or peer is None:
+            return
+        local = self._connections.get(peer)
+        if local is not None:
+            self.refresh(local, consult.id)
+        else:
+            here = Here(consult.id, connection.participant, connection.instance, answer=True)
+            self.spawn(self._tell(peer, here))
 
     @staticmethod
     def _sees(connection: Connection, consult: Consult, before: Consult | None) -> bool:

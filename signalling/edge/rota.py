@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from signalling.core import events as ev
 from signalling.core import lifecycle, matching
@@ -27,8 +27,8 @@ from signalling.edge.ledger import (
 )
 from signalling.errors import Refused
 from signalling.store.base import Due, StoreError
-from signalling.wire.ids import AccountId, ConsultId
-from signalling.wire.terms import ConsultState
+from signalling.wire.ids import AccountId, ConsultId, ParticipantId
+from signalling.wire.terms import ConsultState, SpecialistState
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +38,34 @@ LEASE_S = 6.0
 PASS_S = 0.5
 """Between looks at what is due; a change of a consult or a specialist brings the next look forward."""
 BATCH = 200
+UNANSWERED = (ConsultState.WAITING, ConsultState.CALLBACK)
 
 
 class Rota:
     """The loop that keeps promises about time."""
 
     def __init__(
-        self, ledger: Ledger, on_call: Callable[[], Sequence[matching.Candidate]], node: str
+        self,
+        ledger: Ledger,
+        on_call: Callable[[], Sequence[matching.Candidate]],
+        reachable: Callable[[ParticipantId], Awaitable[bool]],
+        node: str,
     ) -> None:
-        """``on_call`` lists the specialists on call; ``node`` names this process in the lease."""
+        """Watch over ``ledger``.
+
+        ``on_call`` lists the specialists on call, ``reachable`` tells whether a participant is connected to any node;
+        ``node`` names this process in the lease.
+        """
         self._ledger = ledger
         self._on_call = on_call
+        self._reachable = reachable
         self._node = node
         self._changed = asyncio.Event()
         ledger.listeners.consult.append(self._on_consult)
         ledger.listeners.presence.append(self._on_presence)
 
     def _on_consult(self, step: Step) -> None:
-        if step.consult.state in (ConsultState.WAITING, ConsultState.CALLBACK):
+        if step.consult.state in UNANSWERED:
             self._changed.set()
 
     def _on_presence(self, _before: Presence, _who: Presence) -> None:
@@ -86,8 +96,11 @@ class Rota:
         for due in await self._ledger.store.due(now(), BATCH):
             await self._attend(due)
         ledger = self._ledger
-        decisions = matching.match(ledger.consults.values(), self._on_call(), now(), ledger.policy)
-        for decision in decisions:
+        waiting = [c for c in ledger.consults.values() if c.state in UNANSWERED]
+        if not waiting:
+            return
+        rota = [c for c in self._on_call() if not c.free or await self._reachable(_participant(c))]
+        for decision in matching.match(waiting, rota, now(), ledger.policy):
             await self._decide(decision)
 
     async def _attend(self, due: Due) -> None:
@@ -143,18 +156,22 @@ class Rota:
         await ledger.commit_presence(account, lambda who: off_call(who, lapsed=True))
 
     async def _decide(self, decision: ev.Rung | ev.CallbackPromised) -> None:
-        """Commit a ring or a promise if it still holds."""
+        """Commit a ring or a promise if it still holds; nobody is rung for an empty chair."""
         ledger = self._ledger
-        if isinstance(decision, ev.Rung):
-            patient = here(patient_of(decision.consult))
-            if patient not in await ledger.store.holders([patient]):
-                # Nobody there to be called: say so instead of ringing for an empty chair.
-                await ledger.commit(decision.consult, lambda c: side_lost(c, ev.PATIENT))
-                return
+        patient = here(patient_of(decision.consult))
+        ring = isinstance(decision, ev.Rung)
+        absent = ring and patient not in await ledger.store.holders([patient])
         try:
-            await ledger.commit(decision.consult, lambda c: still_waiting(c, decision))
+            await ledger.commit(
+                decision.consult,
+                lambda c: side_lost(c, ev.PATIENT) if absent else still_waiting(c, decision),
+            )
         except Refused as overtaken:
             log.debug("ring_overtaken", extra={"code": overtaken.code})
+
+
+def _participant(candidate: matching.Candidate) -> ParticipantId:
+    return ParticipantId(candidate.id)
 
 
 def _one(event: ev.Event | None) -> list[ev.Event]:
@@ -163,7 +180,7 @@ def _one(event: ev.Event | None) -> list[ev.Event]:
 
 def still_waiting(consult: Consult, decision: ev.Rung | ev.CallbackPromised) -> list[ev.Event]:
     """Return the decision if the consult still waits for it."""
-    return [decision] if consult.state in (ConsultState.WAITING, ConsultState.CALLBACK) else []
+    return [decision] if consult.state in UNANSWERED else []
 
 
 def side_lost(consult: Consult, role: str) -> list[ev.Event]:
@@ -186,8 +203,12 @@ def off_call(who: Presence, *, lapsed: bool) -> list[ev.Event]:
     """Return the events of going off call; a ring on the desk rolls over with it."""
     if not who.on_call:
         return []
-    at = now()
-    gone = ev.WentOffCall(at=at, specialist=who.id, lapsed=lapsed)
-    if who.state == "ringing" and who.consult is not None:
-        return [ev.RingTimedOut(at=at, consult=who.consult, specialist=who.id), gone]
-    return [gone]
+    gone = ev.WentOffCall(at=now(), specialist=who.id, lapsed=lapsed)
+    return [*roll_over(who), gone]
+
+
+def roll_over(who: Presence) -> list[ev.Event]:
+    """Return the event that passes a ring on to the next specialist, if this one is being rung."""
+    if who.state is not SpecialistState.RINGING or who.consult is None:
+        return []
+    return [ev.RingTimedOut(at=now(), consult=who.consult, specialist=who.id)]
