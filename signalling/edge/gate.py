@@ -23,11 +23,11 @@ from auth.roles import Role
 from auth.tokens import Audience, Claims
 from signalling.config import Config
 from signalling.core import events as ev
-from signalling.core.lifecycle import CALL, Consult
+from signalling.core.lifecycle import Consult
 from signalling.edge import rota
 from signalling.edge.clock import now
 from signalling.edge.commands import Commands
-from signalling.edge.connections import Connection, Connections, Gone, Here
+from signalling.edge.connections import Connection, Connections, Gone
 from signalling.edge.consults import Consults
 from signalling.edge.house import House
 from signalling.edge.ledger import Ledger
