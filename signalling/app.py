@@ -25,6 +25,7 @@ from auth.origins import canonical
 from signalling.config import Config
 from signalling.edge import http, keys
 from signalling.edge.census import Census
+from signalling.edge.certificate import local_addresses
 from signalling.edge.clock import now
 from signalling.edge.commands import Commands
 from signalling.edge.connections import Connections
@@ -235,15 +236,18 @@ async def _serve_metrics(stack: contextlib.AsyncExitStack, config: Config, metri
 
 
 def _local_url(config: Config, port: int) -> str:
-    return f"{'https' if config.server.tls else 'http'}://localhost:{port}"
+    return f"{config.server.scheme}://localhost:{port}"
 
 
 def _local_origins(config: Config, port: int) -> list[str | None]:
-    """Return the origins under which this machine's own browsers may come when no public address is set."""
+    """Return the origins of a node without a public address: this machine's names and addresses."""
     if config.server.public_url:
         return []
-    scheme = "https" if config.server.tls else "http"
-    return [canonical(f"{scheme}://{host}:{port}") for host in ("localhost", "127.0.0.1", "[::1]")]
+    hosts = ["localhost", "127.0.0.1", "::1", *local_addresses()]
+    return [
+        canonical(f"{config.server.scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        for host in hosts
+    ]
 
 
 def _turn_secret(config: Config) -> str:
