@@ -49,7 +49,9 @@ class Service:
         return json.loads(answer.stdout)
 
 
-def node_settings(directory: Path, url: str, redis: int, turn_server: TurnServer) -> dict[str, str]:
+def node_settings(
+    directory: Path, url: str, redis: int, turn_server: TurnServer, certificate: Certificate
+) -> dict[str, str]:
     """Return the settings of deploy/systemd/selat.env for this machine."""
     return {
         "SELAT_PUBLIC_URL": url,
@@ -62,6 +64,7 @@ def node_settings(directory: Path, url: str, redis: int, turn_server: TurnServer
         "SELAT_DATA_DIR": str(directory / "data"),
         "SELAT_TURN_URLS": f"turn:127.0.0.1:{turn_server.port}?transport=udp",
         "SELAT_TURN_SECRET_FILE": str(directory / "turn-secret"),
+        "SSL_CERT_FILE": str(certificate.chain),
     }
 
 
@@ -112,7 +115,7 @@ def running_service(directory: Path, certificate: Certificate) -> Iterator[Servi
             "--appendonly", "yes", "--appendfsync", "always", "--save", "",
             "--maxmemory-policy", "noeviction",
         )  # fmt: skip
-        settings = node_settings(directory, url, redis, turn_server)
+        settings = node_settings(directory, url, redis, turn_server, certificate)
         node = f"127.0.0.1:{settings['SELAT_HTTP_PORT']}"
         start("node", int(settings["SELAT_HTTP_PORT"]), SELAT, "serve", **settings)
         configuration = caddy_configuration(directory, certificate, url, node)
@@ -153,8 +156,10 @@ async def prometheus_value(service: Service, expression: str) -> float | None:
 
 @pytest.mark.timeout(120)
 async def test_parts_work_together(tmp_path: Path, certificate: Certificate) -> None:
-    """Through Caddy a patient joins and connects, coturn takes the credentials given, Prometheus counts the joining."""
+    """`selat check` is content; through Caddy a patient joins; coturn takes what the node gave; Prometheus counts."""
     with running_service(tmp_path, certificate) as service:
+        verdict = service.selat("check")
+        assert verdict["ok"], verdict
         invitation = service.selat("invite")
         token = invitation["url"].partition("#")[2]
         async with visitor(service) as browser:
