@@ -82,7 +82,7 @@ async def fill_end(page: Page, _fake: FakeStaff) -> None:
 
 async def make_invite(page: Page, _fake: FakeStaff) -> None:
     await page.click("#invite-open")
-    await page.click("#invite-form button[type=submit]")
+    await page.click("#invite-form .main")
     await page.wait_for_selector("#invite-result", state="visible")
 
 
@@ -122,7 +122,7 @@ async def new_account(page: Page, _fake: FakeStaff) -> None:
 
 async def made_account(page: Page, fake: FakeStaff) -> None:
     await new_account(page, fake)
-    await page.click("#account-form button[type=submit]")
+    await page.click("#account-form .main")
     await page.wait_for_selector("#password-once[open]")
 
 
@@ -237,7 +237,9 @@ async def shoot(
             )
             if wide > 0:
                 problems.append(f"{scene.name}: {wide} px too wide")
-            await page.screenshot(path=target, full_page=True)
+            # A modal dialog belongs to the window, not to the page below it.
+            modal = await page.query_selector("dialog[open]")
+            await page.screenshot(path=target, full_page=modal is None)
         except Exception as error:  # noqa: BLE001 - one scene's failure is reported, the others are still shot
             problems.append(f"{scene.name}: {str(error).splitlines()[0]}")
         finally:

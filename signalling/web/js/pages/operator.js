@@ -8,7 +8,7 @@ import {_} from "../i18n.js";
 import {SPECIALIST_STATES, SPECIALTIES, URGENCIES, languageName, span} from "../labels.js";
 import {Accounts} from "./operator_accounts.js";
 import {Staff, dialog, fillList, put, showState, wireDialogs} from "./staff.js";
-import {caseRow, suggestPosts, takeoverNotice, tick, wireInvite} from "./staff_cases.js";
+import {caseRow, phoneLink, suggestPosts, takeoverNotice, tick, urgencyMark, wireInvite} from "./staff_cases.js";
 
 /** @import {Board, BoardPost, BoardSpecialist, QueueItem} from "../wire.js" */
 
@@ -63,15 +63,15 @@ function renderFigures(board) {
   const sum = figures(board, now());
   const median = URGENCY_ORDER.map((urgency) => {
     const seconds = board.waitMedianS?.[urgency];
-    return `${URGENCIES[urgency].shape} ${seconds === undefined ? _("unknown") : span(seconds)}`;
+    return el("small", {}, urgencyMark(urgency), " ", seconds === undefined ? _("unknown") : span(seconds));
   });
   put("figures",
     figure(_("Waiting"), String(sum.waiting), sum.waiting ? _("longest {time}", {time: span(sum.longestS)}) : ""),
-    figure(_("of them red"), `${URGENCIES.red.shape} ${sum.red}`, "", sum.red > 0),
+    figure(_("Red, waiting"), `${URGENCIES.red.shape} ${sum.red}`, "", sum.red > 0),
     figure(_("In a call"), String(sum.calls)),
     figure(_("Call-backs owed"), String(sum.owed), sum.overdue ? _("{n} overdue", {n: sum.overdue}) : "", sum.overdue > 0),
     figure(_("On call"), String(sum.onCall), _("{n} free", {n: sum.free}), sum.onCall === 0),
-    figure(_("Median wait: red, yellow, green"), "", median.join(" · ")),
+    el("div", {className: "medians"}, el("dt", {}, _("Median wait")), el("dd", {}, ...median)),
   );
 }
 
@@ -110,12 +110,11 @@ function postRow({post, waiting = 0, inCall = 0, today = 0}) {
   const number = (label, n) => el("td", {className: "number", "data-label": label, "data-some": n > 0}, String(n));
   const open = post.openNow === undefined ? "" : post.openNow ? _("open now") : _("closed now");
   return el("tr", {},
-    el("th", {scope: "row"}, post.name, el("small", {}, [post.code, post.region].filter(Boolean).join(" · "))),
+    el("th", {scope: "row"}, post.name,
+      el("small", {}, [post.code, post.region, post.linkType, open].filter(Boolean).join(" · "))),
     number(_("Waiting"), waiting), number(_("In call"), inCall), number(_("Today (UTC)"), today),
-    el("td", {"data-label": _("Link")}, post.linkType ?? ""),
-    el("td", {"data-label": _("Opening hours")}, open),
     el("td", {"data-label": _("Emergency line")},
-      post.emergencyLine ? el("a", {href: `tel:${post.emergencyLine.replace(/[^+\d]/g, "")}`}, post.emergencyLine) : ""));
+      post.emergencyLine ? phoneLink(post.emergencyLine) : ""));
 }
 
 /** @param {"board" | "accounts"} name */

@@ -5,7 +5,7 @@ import {el} from "../dom.js";
 import {_} from "../i18n.js";
 import {ASSISTANTS, SEXES, SPECIALTIES, age, languageName} from "../labels.js";
 import {put} from "./staff.js";
-import {postWords, running, urgencyMark} from "./staff_cases.js";
+import {phoneLink, postWords, running, urgencyMark} from "./staff_cases.js";
 
 /** @import {ConsultView} from "../wire.js" */
 
@@ -45,9 +45,7 @@ export function renderIntake(view) {
     el("p", {className: "case-facts"},
       [SPECIALTIES[view.specialty], languageName(form?.language ?? view.language ?? ""), postWords(view.post)]
         .filter(Boolean).join(" · ")),
-    form?.contact ? el("p", {className: "case-facts"}, _("Reachable at"), " ",
-      el("a", {href: `tel:${form.contact.replace(/[^+\d]/g, "")}`}, form.contact)) : null,
-    view.post?.emergencyLine ? el("p", {className: "case-facts"}, _("Emergency line of the post"), " ",
-      el("a", {href: `tel:${view.post.emergencyLine.replace(/[^+\d]/g, "")}`}, view.post.emergencyLine)) : null,
+    form?.contact ? el("p", {className: "case-facts"}, _("Reachable at"), " ", phoneLink(form.contact)) : null,
+    view.post?.emergencyLine ? el("p", {className: "case-facts"}, _("Emergency line of the post"), " ", phoneLink(view.post.emergencyLine)) : null,
   );
 }

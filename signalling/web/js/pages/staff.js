@@ -285,11 +285,11 @@ export function fillList(list, items, key, make) {
 
 /** @param {number} at UTC epoch seconds */
 export function timeOfDay(at) {
-  return new Date(at * 1000).toLocaleTimeString(document.documentElement.lang, {hour: "2-digit", minute: "2-digit"});
+  return new Date(at * 1000).toLocaleTimeString(document.documentElement.lang, {hour: "2-digit", minute: "2-digit", hourCycle: "h23"});
 }
 
 /** @param {number} at UTC epoch seconds */
 export function dayAndTime(at) {
-  const format = /** @type {const} */ ({day: "numeric", month: "short", hour: "2-digit", minute: "2-digit"});
+  const format = /** @type {const} */ ({day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23"});
   return new Date(at * 1000).toLocaleString(document.documentElement.lang, format);
 }

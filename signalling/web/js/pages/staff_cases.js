@@ -50,6 +50,11 @@ export function postWords(post) {
   return post.region ? `${post.name}, ${post.region}` : post.name;
 }
 
+/** A number to tap. @param {string} number */
+export function phoneLink(number) {
+  return el("a", {href: `tel:${number.replace(/[^+\d]/g, "")}`}, number);
+}
+
 /**
  * One case in a list.
  * @param {QueueItem} item
@@ -72,8 +77,8 @@ export function caseRow(item, kind, ...actions) {
       el("span", {className: "presence", "data-present": item.present !== false},
         item.present === false ? _("Away: page not connected") : _("Present")),
       item.state === "ringing" ? ` · ${_("a specialist is being rung")}` : "",
-      item.state === "interrupted" ? ` · ${_("interrupted, being brought back")}` : "",
-      item.contact ? el("a", {className: "contact", href: `tel:${item.contact.replace(/[^+\d]/g, "")}`}, item.contact) : null),
+      item.state === "interrupted" ? ` · ${_("interrupted, being brought back")}` : ""),
+    item.contact ? el("p", {className: "contact"}, _("Phone"), " ", phoneLink(item.contact)) : null,
     actions.length ? el("div", {className: "case-actions"}, ...actions) : null,
   );
 }
