@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all pytest check fmt lint types js texts arch wire docs fresh load lock \
+.PHONY: help run test test-all pytest check fmt lint types js texts arch wire docs fresh load screenshots lock \
         setup setup-test clean
 
 help:  ## list the targets
@@ -44,6 +44,10 @@ test-all: setup-test check  ## the same with the long variants and the load benc
 
 load: setup-test  ## measure capacity
 	@$(BIN)/python -m pytest -q -s -m load tests/load $(ARGS)
+
+screenshots: setup-test  ## pictures of every state of every page, into screenshots/
+	@for pages in tests/browser/*_screenshots.py; do \
+	  $(BIN)/python -m "tests.browser.$$(basename "$$pages" .py)" screenshots || exit 1; done
 
 check: setup-test lint types arch js fresh  ## style, types, imports, generated files
 
