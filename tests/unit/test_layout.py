@@ -180,3 +180,13 @@ def test_locks_pin_hashes_and_name_no_host(lock: str) -> None:
     for pin in pins:
         assert re.match(r"[a-z0-9-]+==\S+", pin), pin
         assert "--hash=sha256:" in pin, pin
+
+
+def test_locks_of_npm_name_no_host() -> None:
+    """npm's locks pin by integrity hash; where to fetch from is not their say either."""
+    locks = [path for path in FILES if path.name == "package-lock.json"]
+    assert locks
+    for lock in locks:
+        text = lock.read_text(encoding="utf-8")
+        assert '"integrity": "sha512-' in text
+        assert '"resolved"' not in text, name_of(lock)
