@@ -16,6 +16,8 @@ from signalling.store.base import (
     StoreUnavailable,
     StreamId,
 )
+from signalling.store.embedded import EmbeddedStore
+from signalling.store.redis import RedisStore
 from tests.support.stores import Place, RedisPlace, until
 
 STREAM = StreamId("consult:a")
@@ -193,15 +195,42 @@ async def test_content_that_no_store_can_write_is_a_value_error(
     assert await store.read(STREAM) == []
 
 
+async def test_a_restarted_node_goes_on_with_the_key_on_record(store: Store, place: Place) -> None:
+    """A node that doesn't know an owner's key yet adds content to what is there, and both open."""
+    await store.append(Append(STREAM, 0, (b"1",)), content=[name()])
+    await store.close()
+    store = await place.open()
+    try:
+        await store.append(Append(STREAM, 1, (b"2",)), content=[name(b"later", content_id=NOTE)])
+        assert await store.content(OWNER) == {NAME: SECRET, NOTE: b"later"}
+    finally:
+        await store.close()
+
+
+async def sealed_of(store: Store) -> bytes:
+    """Look up how the note lies in the database, past the contract."""
+    if isinstance(store, EmbeddedStore):
+        rows = store._file.reader.execute("SELECT sealed FROM content").fetchall()
+        return bytes(rows[0][0])
+    assert isinstance(store, RedisStore)
+    return bytes(await store._reads.call("HGET", store._key("c:", OWNER), NAME))
+
+
 async def test_erased_bytes_leave_the_disk(store: Store, place: Place) -> None:
     """Neither the sealed content nor the wrapped key of an erased owner is left in the database's files.
 
     At once in the embedded store; in Redis when the append-only file was rewritten, which closing brings about.
     """
-    await store.append(Append(STREAM, 0, (b"1",)), content=[name(b"x" * 500)])
+    await store.append(Append(STREAM, 0, (b"1",)), content=[name(b"x" * 50)])
     wrapped = store._vault._keys[OWNER][1]  # type: ignore[attr-defined]
-    assert wrapped in place.bytes_on_disk()
+    sealed = await sealed_of(store)
+    disk = place.bytes_on_disk()
+    assert wrapped in disk
+    assert sealed in disk
     await store.erase(OWNER)
     if isinstance(place, RedisPlace):
         await store.close()
-    await until(lambda: wrapped not in place.bytes_on_disk())
+        await until(lambda: wrapped not in place.bytes_on_disk())
+    disk = place.bytes_on_disk()
+    assert wrapped not in disk
+    assert sealed not in disk

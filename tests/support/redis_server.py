@@ -73,11 +73,13 @@ class RedisServer:
 
     def kill(self) -> None:
         """End it without a chance to write anything, as ``kill -9`` does."""
-        self._end(signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
 
     def stop(self) -> None:
-        """End it in an orderly way and remove its folder."""
-        self._end(signal.SIGTERM)
+        """End it and remove its folder. Not by SIGTERM, which it may refuse while it writes its files."""
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def pause(self) -> None:
@@ -86,12 +88,8 @@ class RedisServer:
 
     def resume(self) -> None:
         """Let it go on after ``pause``."""
-        os.kill(self.pid, signal.SIGCONT)
-
-    def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(how)
-            self._process.wait(10)
+            os.kill(self.pid, signal.SIGCONT)
 
     def bytes_on_disk(self) -> bytes:
         """Return everything that lies in its folder."""
