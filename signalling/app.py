@@ -147,6 +147,7 @@ async def open_node(config: Config, tls: ssl.SSLContext | None) -> AsyncIterator
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         await house.start()
+        stack.push_async_callback(house.stop)
         loops: tuple[Loop, ...] = (
             connections.listen,
             connections.renew,

@@ -65,4 +65,5 @@ async def own_desk(config: Config) -> AsyncIterator[control.Desk]:
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         await house.start()
+        stack.push_async_callback(house.stop)
         yield control.Desk(house, consults, config.server.url)

@@ -81,7 +81,6 @@ class House:
         self._by_address = Throttle(SIGN_IN_BY_ADDRESS)
         self._reading = asyncio.Lock()
         self._hashing = asyncio.Semaphore(1)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Fold both streams and follow them."""
@@ -89,12 +88,16 @@ class House:
         await self._read(ACCOUNTS)
         await self._read(POSTS)
 
-    def _arrived(self, recorded: Recorded) -> None:
+    async def stop(self) -> None:
+        """Stop following; what is being read is waited for, so that the store can be closed after this."""
+        self._ledger.listeners.other.remove(self._arrived)
+        async with self._reading:
+            return
+
+    async def _arrived(self, recorded: Recorded) -> None:
         version = self._versions.get(recorded.stream)
         if version is not None and version < recorded.version:
-            task = asyncio.create_task(self._read(recorded.stream))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            await self._read(recorded.stream)
 
     async def _read(self, stream: StreamId) -> None:
         async with self._reading:
