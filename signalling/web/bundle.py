@@ -26,6 +26,10 @@ _TOP_LEVEL = re.compile(r"^(?:async )?(?:const|let|class|function\*?) (\w+)", re
 _TEXT = re.compile(r'(?<![\w$.])_\(\s*("(?:[^"\\]|\\.)*")\s*(,\s*\)|[,)])')
 _UNREAD_TEXT = re.compile(r"(?<![\w$.#])_\((?!text\b)")
 
+_TABLE = re.compile(
+    r"^const (\w+) = (?:/\*.*?\*/ )?[(]?[\[{]\n.*?^[\]}][)]?;\n", re.MULTILINE | re.DOTALL
+)
+
 Translate = Callable[[str], str]
 
 
@@ -90,7 +94,7 @@ def script(entry: Path, translate: Translate) -> str:
                 raise BundleError(f"{name} is in {owner[name]} and in {path.name}: rename one")
             owner[name] = path.name
         parts.append(_translated(source, translate))
-    whole = shorten("\n".join(parts))
+    whole = shorten(_pruned("\n".join(parts)))
     if "</script" in whole or "<!--" in whole:
         raise BundleError("a text would end the script element")
     opening = "<script type=module>"
@@ -110,3 +114,11 @@ def _translated(source: str, translate: Translate) -> str:
         return f"_({text}," if match[2] == "," else text
 
     return _TEXT.sub(literal, source)
+
+
+def _pruned(source: str) -> str:
+    """Leave out tables that this page doesn't use (of wire.js and the like)."""
+    for match in list(_TABLE.finditer(source)):
+        if len(re.findall(rf"\b{match[1]}\b", source)) == 1:
+            source = source.replace(match[0], "")
+    return source

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from babel import Locale
 from babel.messages.catalog import Catalog
-from babel.messages.pofile import read_po, write_po
+from babel.messages.pofile import normalize, read_po
 from jinja2.ext import babel_extract
 
 from signalling.core.triage import SIGNS
@@ -63,28 +63,37 @@ def source_texts() -> Iterator[tuple[str, str]]:
     """Yield every text that the pages can show, with the file it is in."""
     for path in sorted((WEB / "templates").glob("*.html")):
         for _, _, message, _ in babel_extract(BytesIO(path.read_bytes()), ["_"], [], {}):
-            yield str(message), f"templates/{path.name}"
+            if isinstance(
+                message, str
+            ):  # not `_(variable)`: its text is listed where it is written
+                yield message, f"templates/{path.name}"
     for path in sorted((WEB / "js").rglob("*.js")):
         for text in texts(path.read_text(encoding="utf-8")):
             yield text, path.relative_to(WEB).as_posix()
     for sign in SIGNS:
-        yield sign.question, "core/triage.py"
+        if sign.question:
+            yield sign.question, "core/triage.py"
 
 
 def update() -> None:
     """Bring every catalogue up to date: new texts in, texts that are gone out, translations kept."""
-    template = Catalog(fuzzy=False)
-    for text, where in source_texts():
-        template.add(text, locations=[(where, 0)])
+    wanted = sorted({text for text, _ in source_texts()})
     for path in sorted(LOCALE.glob("*/LC_MESSAGES/selat.po")):
+        before = path.read_text(encoding="utf-8")
         with path.open("rb") as file:
-            catalog = read_po(file, locale=path.parent.parent.name.replace("-", "_"))
-        catalog.update(template, no_fuzzy_matching=True, update_creation_date=False)
-        catalog.obsolete.clear()
-        with path.open("wb") as file:
-            write_po(
-                file, catalog, width=100, sort_output=True, no_location=True, omit_header=False
-            )
+            catalog = read_po(file)
+        found = {text: catalog.get(text) for text in wanted}
+        if path.parent.parent.name == SOURCE_LANGUAGE:
+            wanted_here = [text for text in wanted if (known := found[text]) and known.string]
+        else:
+            wanted_here = wanted
+        # Written by hand: Babel's writer adds dates and addresses that mean nothing here.
+        parts = [before.split("\n\n", 1)[0].rstrip()]
+        for text in wanted_here:
+            known = found[text]
+            string = str(known.string) if known and known.string else ""
+            parts.append(f"msgid {normalize(text)}\nmsgstr {normalize(string)}")
+        path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def missing() -> dict[str, list[str]]:

@@ -85,7 +85,7 @@ export class DirectEndpoint {
   #sample = null;
   /** When RTP last arrived; 0 = none yet, or the other side is known to send nothing. */
   #flowedAt = 0;
-  #picturedAt = -Infinity;
+  #picturedAt = 0;
   #responsesAtRestart = 0;
   #suspectUntil = 0;
   /** @type {RestartTrigger} */
@@ -330,6 +330,7 @@ export class DirectEndpoint {
 
   #connected() {
     this.#setup.connectedMs ??= Math.round(performance.now() - this.#startedAt);
+    this.#picturedAt ||= performance.now();
     this.#enter("connected");
     for (const {sender} of this.#pc.getTransceivers()) {
       const parameters = sender.getParameters();

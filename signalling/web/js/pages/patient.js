@@ -108,7 +108,7 @@ function render() {
 
 function begin() {
   media.begin();
-  navigator.vibrate?.([300, 150, 300]);
+  if (navigator.userActivation?.hasBeenActive) navigator.vibrate?.([300, 150, 300]);
   document.title = `● ${title}`;
 }
 
@@ -139,12 +139,14 @@ function renderWait(view) {
     say("waitnote", _("Keep this page open, or come back with the same link. Keep your phone switched on."));
     return;
   }
-  say("place", place ? _("Your place in line: {place}", {place}) : "");
+  const waiting = state === "waiting";
+  say("place", place && waiting ? _("Your place in line: {place}", {place}) : "");
   const minutes = Math.max(1, Math.round((waitS ?? 0) / 60));
-  say("estimate", waitS == null
+  const estimate = waitS == null
     ? _("How long it will take is unknown.")
-    : _("Others waited about {minutes} min lately.", {minutes}));
-  const nobody = onCall === 0 && state === "waiting";
+    : _("Others waited about {minutes} min lately.", {minutes});
+  say("estimate", waiting ? estimate : "");
+  const nobody = onCall === 0 && waiting;
   say("waitnote", nobody
     ? _("No specialist is on call just now. We keep your place and go on trying.")
     : urgency === "red" ? _("You are urgent and come first.") : "");
@@ -178,7 +180,8 @@ function renderEnd(view) {
   else say("endtitle", _("You have left the queue"));
   const name = view.peer?.name ?? "";
   const at = view.endedAt ?? session.now();
-  say("endwho", `${new Date(at * 1000).toLocaleString(document.documentElement.lang, {dateStyle: "long", timeStyle: "short"})}${name && ` · ${name}`}`);
+  const when = new Date(at * 1000).toLocaleString(document.documentElement.lang, {dateStyle: "long", timeStyle: "short"});
+  say("endwho", [when, name].filter(Boolean).join(" · "));
   say("outcome", view.outcome ? OUTCOMES[view.outcome] : "");
   say("summary", view.summary ?? "");
   document.title = title;

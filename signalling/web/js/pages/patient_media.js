@@ -49,7 +49,6 @@ export class Media {
       });
     }
     onclick("hear", () => this.#remote.play().then(() => show("hear", false)));
-    this.#remote.srcObject = this.#incoming;
   }
 
   /** The call begins: who has not decided is asked now. */
@@ -61,6 +60,8 @@ export class Media {
   receive(kind, track) {
     for (const old of this.#incoming.getTracks()) if (old.kind === kind) this.#incoming.removeTrack(old);
     this.#incoming.addTrack(track);
+    // Not earlier: an element that waits for its first picture holds the document's load event back.
+    this.#remote.srcObject ??= this.#incoming;
     // Without a touch on this page (after a reload) a browser may refuse sound until there is one.
     this.#remote.play().catch((error) => show("hear", error.name === "NotAllowedError"));
   }
@@ -87,7 +88,7 @@ export class Media {
     show("mute", heard);
     show("camera", heard || camera);
     show("flip", camera && choices.filter((each) => each.kind === "video").length > 1);
-    show("level", heard);
+    show("loud", heard);
     show("selfview", camera);
     this.#self.className = facing === "environment" ? "back" : "";
     const muted = state.audio === "muted";
