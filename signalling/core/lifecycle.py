@@ -8,12 +8,12 @@ and the state that follows; an event that is not listed, or whose guard refuses 
 changes nothing. Some events leave the state as it is (a chat line, a note): they are listed too, so the table is the
 whole truth about what may happen when.
 
-Two states differ by a fact rather than by an event: a call is ``interrupted`` exactly while a side is away. That rule is
-applied after each event (``_settle``), so it holds however the call came about: also when a specialist accepts a
-patient whose link has just gone.
+Some states differ by a fact rather than by an event (``JOINT``): a call is ``interrupted`` exactly while a side is away,
+and who was promised a call-back waits by that promise. These rules are applied after each event (``_settle``), so they
+hold however the state came about: also when a specialist accepts a patient whose link has just gone.
 
-Declining, a ring that nobody answers, and a transfer are events that lead back to ``waiting``; they are not states,
-because nothing may wait in them. Every non-terminal state has a deadline (``deadline``), and ``on_deadline`` says which
+Declining, a ring that nobody answers, and a transfer are events that lead back to ``waiting`` (or to the promise that the
+ring came from); they are not states, because nothing may wait in them. Every non-terminal state has a deadline (``deadline``), and ``on_deadline`` says which
 event the passing of it is. Terminal states have no events at all.
 """
 
@@ -69,19 +69,22 @@ class Consult:
     expires_at: float = 0.0
     resume_hash: str = ""
     """Of the device in use; empty = the invitation was not redeemed yet."""
+    joined_at: float | None = None
     takeovers: tuple[Takeover, ...] = ()
     refused: frozenset[str] = frozenset()
     """Take-over requests that were refused, so that the asking page can be told."""
     urgency: Urgency | None = None
     since: float | None = None
     """When the patient began to wait: orders the queue, also after a transfer or a promise."""
+    search_since: float = 0.0
+    """When the search for a specialist began, by the intake or a transfer; rings that come to nothing don't restart it."""
     intake: str = ""
     """Content id of the intake form."""
     consent_at: float | None = None
     tried: frozenset[AccountId] = frozenset()
     """Specialists who had this ring already, in this round."""
     specialist: AccountId | None = None
-    """Who is rung, in the call, or was last in it."""
+    """Who is rung or in the call; of a consult that ended, who was in it. Nobody else was ever let in."""
     ring_until: float | None = None
     interpreter_needed: bool = False
     accepted_at: float | None = None
@@ -151,10 +154,16 @@ def _new_line(consult: Consult, event: ev.Event) -> Code | None:
     return Code.WRONG_STATE if event.key in consult.chat_keys else None
 
 
+def _patient_here(consult: Consult, _event: ev.Event) -> Code | None:
+    """Nobody is rung for a patient who is away."""
+    return Code.PEER_ABSENT if ev.PATIENT in consult.away else None
+
+
 def _becomes_away(consult: Consult, event: ev.Event) -> Code | None:
-    """A side that is away already can't be lost again; the specialist has a side only in a call."""
+    """A side that is away can't be lost again; the patient has a side once joined, the specialist in a call."""
     assert isinstance(event, ev.SideLost)
-    known = event.role == ev.PATIENT or (event.role == ev.SPECIALIST and consult.state in CALL)
+    sides = {ev.PATIENT: bool(consult.resume_hash), ev.SPECIALIST: consult.state in CALL}
+    known = sides.get(event.role, False)
     return None if known and event.role not in consult.away else Code.WRONG_STATE
 
 
@@ -193,7 +202,7 @@ TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
     },
     S.WAITING: _stay(S.WAITING)
     | {
-        ev.Rung: Rule(S.RINGING),
+        ev.Rung: Rule(S.RINGING, _patient_here),
         ev.CallbackPromised: Rule(S.CALLBACK),
         ev.Abandoned: Rule(S.ABANDONED),
     },
@@ -208,7 +217,7 @@ TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
     S.INTERRUPTED: _stay(S.INTERRUPTED) | {ev.NoteWritten: Rule(S.INTERRUPTED)} | _RULES_OF_A_CALL,
     S.CALLBACK: _stay(S.CALLBACK)
     | {
-        ev.Rung: Rule(S.RINGING),
+        ev.Rung: Rule(S.RINGING, _patient_here),
         ev.CallbackOverdue: Rule(S.CALLBACK),
         ev.Abandoned: Rule(S.ABANDONED),
         ev.Expired: Rule(S.EXPIRED),
@@ -217,6 +226,38 @@ TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
     S.ABANDONED: {},
     S.EXPIRED: {},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A state that a fact turns into another one, whichever event led there."""
+
+    state: ConsultState
+    to: ConsultState
+    when: Callable[[Consult], bool]
+
+
+def _somebody_away(consult: Consult) -> bool:
+    """A side is away."""
+    return bool(consult.away)
+
+
+def _nobody_away(consult: Consult) -> bool:
+    """Both sides are here."""
+    return not consult.away
+
+
+def _has_promise(consult: Consult) -> bool:
+    """A call-back was promised: the promise stands until somebody accepts."""
+    return consult.callback_by is not None
+
+
+JOINT: tuple[Joint, ...] = (
+    Joint(S.IN_CALL, S.INTERRUPTED, _somebody_away),
+    Joint(S.INTERRUPTED, S.IN_CALL, _nobody_away),
+    Joint(S.WAITING, S.CALLBACK, _has_promise),
+)
+"""At most one of them applies to a state, and none to the state it leads to under the same fact."""
 
 
 def begin(event: ev.Invited) -> Consult:
@@ -259,10 +300,8 @@ def _late(kind: type[ev.Event]) -> Code:
 
 
 def _settle(after: Consult, before: Consult, at: float) -> Consult:
-    """Apply the joint rule of calls and remember since when things are as they are."""
-    state = after.state
-    if state in CALL:
-        state = S.INTERRUPTED if after.away else S.IN_CALL
+    """Apply the joint rules and remember since when things are as they are."""
+    state = next((j.to for j in JOINT if j.state is after.state and j.when(after)), after.state)
     away_since = after.away_since
     if not after.away:
         away_since = None
@@ -288,6 +327,7 @@ def _intake(c: Consult, e: ev.IntakeGiven) -> Consult:
         intake=e.content,
         consent_at=e.consent_at,
         since=e.at,
+        search_since=e.at,
     )
 
 
@@ -297,7 +337,8 @@ def _rung(c: Consult, e: ev.Rung) -> Consult:
         specialist=e.specialist,
         ring_until=e.until,
         interpreter_needed=e.interpreter_needed,
-        tried=c.tried | {e.specialist},
+        # Whoever is rung again although tried begins a new round.
+        tried=frozenset({e.specialist}) | (frozenset() if e.specialist in c.tried else c.tried),
     )
 
 
@@ -318,13 +359,10 @@ def _transferred(c: Consult, e: ev.Transferred) -> Consult:
         specialty=e.specialty,
         tried=frozenset({e.specialist}),
         away=c.away - {ev.SPECIALIST},
+        accepted_at=None,
+        search_since=e.at,
         transfers=c.transfers + 1,
     )
-
-
-def _promised(c: Consult, e: ev.CallbackPromised) -> Consult:
-    # A new round begins: who comes on call later, or was tried before, may be rung again for the call-back.
-    return replace(c, callback_by=e.by, callback_reason=e.reason, tried=frozenset())
 
 
 def _asked(c: Consult, e: ev.TakeoverAsked) -> Consult:
@@ -345,11 +383,21 @@ def _decided(c: Consult, e: ev.TakeoverDecided) -> Consult:
 
 
 def _ended(c: Consult, e: ev.Ended) -> Consult:
-    return replace(c, outcome=e.outcome, summary=e.content, ended_at=e.at, takeovers=())
+    return replace(_over(c, e), outcome=e.outcome, summary=e.content)
+
+
+def _abandoned(c: Consult, e: ev.Abandoned) -> Consult:
+    # Who was only being rung was never in this consult, and must not be shown it afterwards.
+    return replace(_over(c, e), specialist=None, ring_until=None)
+
+
+def _over(c: Consult, e: ev.Event) -> Consult:
+    # Open requests go too: a device that asked is told that the consult is over, not to go on waiting.
+    return replace(c, ended_at=e.at, takeovers=())
 
 
 _WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
-    ev.PatientJoined: lambda c, e: replace(c, resume_hash=e.resume_hash),
+    ev.PatientJoined: lambda c, e: replace(c, resume_hash=e.resume_hash, joined_at=e.at),
     ev.TakeoverAsked: _asked,
     ev.TakeoverDecided: _decided,
     ev.IntakeGiven: _intake,
@@ -362,10 +410,10 @@ _WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
     ev.Transferred: _transferred,
     ev.NoteWritten: lambda c, e: replace(c, note=e.content),
     ev.ChatSent: lambda c, e: replace(c, chat_keys=c.chat_keys | {e.key}),
-    ev.CallbackPromised: _promised,
+    ev.CallbackPromised: lambda c, e: replace(c, callback_by=e.by, callback_reason=e.reason),
     ev.CallbackOverdue: lambda c, _e: replace(c, overdue=True),
-    ev.Abandoned: lambda c, e: replace(c, ended_at=e.at),
-    ev.Expired: lambda c, e: replace(c, ended_at=e.at),
+    ev.Abandoned: _abandoned,
+    ev.Expired: _over,
     ev.Ended: _ended,
 }
 
@@ -377,9 +425,11 @@ def deadline(consult: Consult, policy: ConsultPolicy) -> float | None:
     """Return when this state runs out (UTC epoch seconds); None for a terminal state."""
     match consult.state:
         case S.INVITED:
-            return consult.expires_at
+            # Who redeemed the link in time is not turned out while filling in the form.
+            kept = 0.0 if consult.joined_at is None else consult.joined_at + policy.keep_s
+            return max(consult.expires_at, kept)
         case S.WAITING:
-            return consult.state_since + policy.wait_max_s[consult.urgency or Urgency.GREEN]
+            return consult.search_since + policy.wait_max_s[consult.urgency or Urgency.GREEN]
         case S.RINGING:
             return consult.ring_until
         case S.IN_CALL:
@@ -420,6 +470,6 @@ def on_deadline(consult: Consult, now: float, policy: ConsultPolicy) -> ev.Event
 def promise(
     consult: Consult, reason: CallbackReason, now: float, policy: ConsultPolicy
 ) -> ev.CallbackPromised:
-    """Return the promise to call this patient back; an earlier promise's deadline is kept."""
-    by = consult.callback_by or now + policy.callback_s[consult.urgency or Urgency.GREEN]
+    """Return the promise to call this patient back."""
+    by = now + policy.callback_s[consult.urgency or Urgency.GREEN]
     return ev.CallbackPromised(at=now, consult=consult.id, by=by, reason=reason)

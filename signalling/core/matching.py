@@ -5,7 +5,7 @@ Consults are served by urgency, then by the time since the patient began to wait
 rung: of the right specialty if there is one, otherwise (the group is widened) of any; among those, one who shares the
 patient's language before one who needs an interpreter, and then who has rested longest. Who was rung for this consult
 in this round isn't rung again. If nobody is left to ring, the patient is promised a call-back: nothing is dismissed in
-silence.
+silence. The search goes on while the promised patient is present, round after round with a pause between them.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def match(
     decisions: list[ev.Rung | ev.CallbackPromised] = []
     waiting = (c for c in consults if c.state in (ConsultState.WAITING, ConsultState.CALLBACK))
     for consult in sorted(waiting, key=order):
-        chosen = None if ev.PATIENT in consult.away else best(consult, free)
+        chosen = None
+        if ev.PATIENT not in consult.away:
+            chosen = best(consult, free, again=round_over(consult, now, policy))
         if chosen is not None:
             free.remove(chosen)
             decisions.append(ring(consult, chosen, now, policy))
@@ -97,11 +99,18 @@ def match(
     return decisions
 
 
-def best(consult: Consult, free: Iterable[Candidate]) -> Candidate | None:
-    """Return the specialist to ring next for ``consult``, or None if all who are free were tried."""
-    untried = [c for c in free if c.id not in consult.tried]
+def round_over(consult: Consult, now: float, policy: ConsultPolicy) -> bool:
+    """Return whether those who were tried may be rung again: for a promise, ``nobody_s`` after the last ring."""
+    promised = consult.state is ConsultState.CALLBACK
+    return promised and now - consult.state_since >= policy.nobody_s
+
+
+def best(consult: Consult, free: Iterable[Candidate], *, again: bool = False) -> Candidate | None:
+    """Return the specialist to ring next for ``consult``, or None if all who are free were tried (and not ``again``)."""
+    candidates = list(free)
+    untried = [c for c in candidates if c.id not in consult.tried]
     return min(
-        untried,
+        untried or (candidates if again else []),
         key=lambda c: (
             consult.specialty not in c.specialties,
             not shares_language(consult, c),

@@ -33,7 +33,7 @@ class Presence:
     since: float = 0.0
     """Since when the state holds."""
     last_call_at: float = 0.0
-    """When the last call was accepted: who has rested longest is rung first."""
+    """When the last call ended (while in one: began): who has rested longest is rung first."""
 
 
 REST = "rest"
@@ -61,8 +61,8 @@ def apply(presence: Presence, event: ev.Event) -> Presence:
     """Return the presence after ``event``.
 
     Raises:
-        InvalidTransition: the table doesn't list it, it is about another consult than the one at hand, or it would
-            change nothing (on call twice).
+        InvalidTransition: the table doesn't list it, it is about another specialist or another consult than the one at
+            hand, or it would change nothing (on call twice).
     """
     kind = type(event)
     to = TRANSITIONS[presence.state].get(kind)
@@ -70,7 +70,8 @@ def apply(presence: Presence, event: ev.Event) -> Presence:
         late = kind in (ev.Accepted, ev.RingDeclined)
         raise InvalidTransition(presence.state, kind, Code.RING_OVER if late else Code.WRONG_STATE)
     consult = getattr(event, "consult", None)
-    if presence.consult is not None and consult is not None and consult != presence.consult:
+    other = presence.consult is not None and consult is not None and consult != presence.consult
+    if other or getattr(event, "specialist", None) != presence.id:
         raise InvalidTransition(presence.state, kind, Code.RING_OVER)
     on_call = _SWITCH.get(kind, presence.on_call)
     state = (P.AVAILABLE if on_call else P.OFF_CALL) if to == REST else P(to)
@@ -81,11 +82,12 @@ def apply(presence: Presence, event: ev.Event) -> Presence:
         on_call=on_call,
         consult=(consult or presence.consult) if state in (P.RINGING, P.IN_CALL) else None,
         since=presence.since if state == presence.state else event.at,
-        last_call_at=event.at if kind is ev.Accepted else presence.last_call_at,
+        last_call_at=event.at if kind in _CALLS else presence.last_call_at,
     )
 
 
 _SWITCH: Mapping[type[ev.Event], bool] = {ev.WentOnCall: True, ev.WentOffCall: False}
+_CALLS = frozenset({ev.Accepted, ev.Ended, ev.Transferred})
 
 
 def next_check(presence: Presence, now: float, policy: ConsultPolicy) -> float | None:
