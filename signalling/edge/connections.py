@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -89,6 +90,8 @@ class Connection:
     instance: InstanceId
     consult: ConsultId | None
     """The patient's consult, or the one that the specialist's desk shows."""
+    binding: str
+    """What the session was bound to: the device's secret or the account's password, as ``Claims.jti`` says."""
     expires_at: float
     """When the token that it was opened with runs out; the connection itself may live on."""
     cursor: int = 0
@@ -118,6 +121,8 @@ class Connections:
         self._lease_s = lease_s
         self._by_participant: dict[ParticipantId, Connection] = {}
         self._leases: dict[ParticipantId, Lease] = {}
+        self._arriving: Counter[ParticipantId] = Counter()
+        """Participants whose newer connection is being taken in: their inbox stays open."""
         self._peers: dict[ParticipantId, InstanceId] = {}
         """Page loads of participants who are connected to other nodes, as those nodes told us."""
         self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
@@ -140,21 +145,36 @@ class Connections:
         return own.instance if own is not None else self._peers.get(participant)
 
     async def add(self, connection: Connection) -> None:
-        """Take in a new connection; the participant's older one, wherever it is, is closed."""
+        """Take in a new connection; the participant's older one on this node is closed.
+
+        Nothing is awaited after the connection is to be found here, so whoever waits for this can speak to it first.
+
+        Raises:
+            StoreUnavailable: it was not taken in; an older one stays.
+        """
         participant = connection.participant
+        inbox = InboxId(participant)
+        self._arriving[participant] += 1
+        try:
+            lease = await self._store.acquire(here(participant), participant, self._lease_s)
+            # Listening before telling: of two nodes that take in the same participant at once, one hears the other.
+            await self._store.open_inbox(inbox)
+        finally:
+            self._arriving[participant] -= 1
+            if not self._arriving[participant]:
+                del self._arriving[participant]
         older = self._by_participant.get(participant)
         self._by_participant[participant] = connection
         self._peers.pop(participant, None)
-        if older is not None:
-            older.socket.close(displacing(older.instance, connection.instance))
-        inbox = InboxId(participant)
-        if older is None:
-            taken = Taken(connection.id, connection.instance)
-            await self._store.post(inbox, encode_notice(taken))
-            await self._store.open_inbox(inbox)
-        lease = await self._store.acquire(here(participant), participant, self._lease_s)
         if lease is not None:
             self._leases[participant] = lease
+        if older is not None:
+            older.socket.close(displacing(older.instance, connection.instance))
+
+    async def displace(self, connection: Connection) -> None:
+        """Tell the other nodes that this participant is here now."""
+        taken = Taken(connection.id, connection.instance)
+        await self._store.post(InboxId(connection.participant), encode_notice(taken))
 
     async def remove(self, connection: Connection) -> bool:
         """Forget a connection; return False if the participant has a newer one here."""
@@ -163,7 +183,8 @@ class Connections:
             return False
         del self._by_participant[participant]
         self._leases.pop(participant, None)
-        await self._store.close_inbox(InboxId(participant))
+        if participant not in self._arriving:
+            await self._store.close_inbox(InboxId(participant))
         return True
 
     async def elsewhere(self, participant: ParticipantId) -> bool:

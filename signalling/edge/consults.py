@@ -144,7 +144,9 @@ class Consults:
     async def resume(self, consult_id: ConsultId, secret: str) -> str:
         """Return a new session for the device in use; raises Refused ``resume_invalid``."""
         consult = await self._known(consult_id)
-        if not consult.resume_hash or not invitations.secret_matches(secret, consult.resume_hash):
+        if not _in_use(consult, secret):
+            consult = await self._ledger.refresh(consult_id)
+        if not _in_use(consult, secret):
             raise Refused(Code.RESUME_INVALID)
         if consult.ended_at is not None and now() > consult.ended_at + SUMMARY_S:
             raise Refused(Code.CONSULT_OVER)
@@ -179,11 +181,12 @@ class Consults:
         Raises:
             Refused: ``takeover_refused``; ``resume_invalid`` for what was never asked; ``consult_over``.
         """
-        consult = await self._known(consult_id)
+        await self._known(consult_id)
+        consult = await self._ledger.refresh(consult_id)
         asked = next((t for t in consult.takeovers if t.request == request), None)
         if asked is not None and invitations.secret_matches(secret, asked.secret_hash):
             return None
-        if invitations.secret_matches(secret, consult.resume_hash):
+        if _in_use(consult, secret):
             return Admission(consult_id, self.session(consult), secret)
         if request in consult.refused:
             raise Refused(Code.TAKEOVER_REFUSED)
@@ -211,6 +214,8 @@ class Consults:
         if claims.consult_id is None:
             raise TokenInvalid
         consult = await self._ledger.consult(ConsultId(claims.consult_id))
+        if consult.resume_hash[:BINDING_CHARS] != claims.jti:
+            consult = await self._ledger.refresh(consult.id)
         if consult.resume_hash[:BINDING_CHARS] != claims.jti:
             raise Refused(Code.DISPLACED)
         return consult
@@ -264,6 +269,11 @@ class Consults:
             throttle.refund(charge)
         self._metrics.code_try("ok")
         return consult_id
+
+
+def _in_use(consult: Consult, secret: str) -> bool:
+    """Return whether this is the secret of the device in use."""
+    return bool(consult.resume_hash) and invitations.secret_matches(secret, consult.resume_hash)
 
 
 def qr_svg(url: str) -> str:

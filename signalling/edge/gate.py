@@ -29,7 +29,7 @@ from signalling.edge.clock import now
 from signalling.edge.commands import Commands
 from signalling.edge.connections import Connection, Connections, Gone
 from signalling.edge.consults import Consults
-from signalling.edge.house import House
+from signalling.edge.house import Account, House
 from signalling.edge.ledger import Ledger
 from signalling.edge.push import Push
 from signalling.edge.socket import Socket
@@ -47,6 +47,7 @@ from signalling.wire.messages import (
     Hello,
     Welcome,
 )
+from signalling.wire.terms import SpecialistState
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Visitor:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self.socket = Socket(self.received)
+        self.socket = Socket(self.received, self.pinged, gate.config.limits.outgoing_max_bytes)
         self.connection: Connection | None = None
         self.last_id = 0
         loop = asyncio.get_running_loop()
@@ -96,6 +97,13 @@ class Visitor:
             if message is not None:
                 request_id = message.id
             self.refuse(error, request_id)
+
+    def pinged(self) -> None:
+        """Count a ping like a message: each is answered, so they must not come without end either."""
+        try:
+            self._spend()
+        except Refused as refused:
+            self.refuse(refused, None)
 
     def _take(self, message: ClientMessage) -> None:
         """Judge a message's place and hand it on."""
@@ -124,8 +132,8 @@ class Visitor:
         if self._allowance < 0:
             raise Refused(Code.RATE_LIMITED)
 
-    def refuse(self, error: Exception, request_id: int | None) -> None:
-        """Answer with a code; close if the code says so."""
+    def refuse(self, error: Exception, request_id: int | None) -> Code:
+        """Answer with a code; close if the code says so. Return the code."""
         refused = refusal(error)
         self._gate.metrics.refused(refused.code)
         retry = refused.retry_after_s
@@ -141,6 +149,7 @@ class Visitor:
         )
         if CODES[refused.code].close is not None:
             self.socket.close(refused.code)
+        return refused.code
 
     def _too_late(self) -> None:
         self.timer = None
@@ -150,11 +159,10 @@ class Visitor:
         try:
             await self._gate.admit(self, hello)
         except Exception as error:  # noqa: BLE001 - as above
-            self.refuse(error, hello.id)
+            code = self.refuse(error, hello.id)
             if self.connection is None:
-                # Whoever is not let in may not stay either, whatever the reason is.
-                code = refusal(error).code if not isinstance(error, Refused) else error.code
-                self.socket.close(code if CODES[code].close else Code.UNAUTHENTICATED)
+                # Whoever is not let in may not stay either; if that was our fault, they shall try again.
+                self.socket.close(Code.RESTARTING if CODES[code].retry else Code.UNAUTHENTICATED)
 
     def _enqueue(self, message: ClientMessage) -> None:
         """Handle what waits for the store in the order in which it came, one after the other."""
@@ -206,6 +214,7 @@ class Gate:
         self._visitors: set[Visitor] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        house.on_account = self._on_account
 
     async def handler(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/ws``."""
@@ -220,6 +229,8 @@ class Gate:
             return await visitor.socket.run(request)
         finally:
             self._visitors.discard(visitor)
+            if visitor.socket.close_code == CODES[Code.SLOW_READER].close:
+                self.metrics.refused(Code.SLOW_READER)
             if visitor.timer is not None:
                 visitor.timer.cancel()
             if visitor.connection is not None:
@@ -240,7 +251,7 @@ class Gate:
         claims = tokens.verify(
             self._consults.ring, hello.token, audience=Audience.SESSION, now=now()
         )
-        consult, name = await self._whose(claims)
+        consult, _ = await self._whose(claims, hello)
         connection = Connection(
             id=ConnectionId(secrets.token_hex(6)),
             socket=visitor.socket,
@@ -248,14 +259,20 @@ class Gate:
             participant=ParticipantId(claims.sub),
             instance=InstanceId(hello.instance),
             consult=consult.id if consult is not None else None,
+            binding=claims.jti,
             expires_at=claims.expires_at,
         )
         if consult is not None and hello.consult == consult.id:
             connection.cursor = min(hello.cursor, consult.version)
         ice = self.commands.ice_servers(connection)
         await self._connections.add(connection)
+        try:
+            # Whoever was displaced or signed out while we asked the store was not here to be told.
+            _, name = await self._whose(claims, hello)
+        except Exception:
+            await self._connections.remove(connection)
+            raise
         if not visitor.socket.open:
-            # It went while we asked the store.
             await self._connections.remove(connection)
             return
         visitor.connection = connection
@@ -277,23 +294,37 @@ class Gate:
                 name=name,
             )
         )
-        await self._brief(connection, consult)
+        try:
+            await self._connections.displace(connection)
+            await self._brief(connection, consult)
+        except (Refused, StoreError):
+            # It can't be shown the truth now: it reconnects, and asks again.
+            connection.socket.close(Code.RESTARTING)
 
-    async def _whose(self, claims: Claims) -> tuple[Consult | None, str]:
+    async def _whose(self, claims: Claims, hello: Hello) -> tuple[Consult | None, str]:
         """Return the consult and the name of who comes; raises Refused for who may not (any more)."""
         if claims.role is Role.PATIENT:
             return await self._consults.of_session(claims), ""
         account = self._house.account(AccountId(claims.sub))
-        if account is None or account.disabled or account.role is not claims.role:
-            raise Refused(Code.SIGNED_OUT)
-        issued_at = claims.issued_at or 0.0
-        if issued_at + 1.0 < account.password_at:
+        if account is None or not account.lets_in(claims):
             raise Refused(Code.SIGNED_OUT)
         if account.role is not Role.SPECIALIST:
             return None, account.name
         who = await self._ledger.presence(account.id)
-        in_call = who.consult if who.state == "in_call" else None
-        return (await self._ledger.consult(in_call) if in_call else None), account.name
+        if who.state is SpecialistState.IN_CALL and who.consult is not None:
+            return await self._ledger.consult(who.consult), account.name
+        return await self._just_over(account.id, hello.consult), account.name
+
+    async def _just_over(self, account: AccountId, consult_id: str | None) -> Consult | None:
+        """Return the call that a specialist's page is still in, if it ended while the page was away."""
+        if consult_id is None:
+            return None
+        try:
+            consult = await self._ledger.consult(ConsultId(consult_id))
+        except Refused:
+            return None
+        missed = (consult.ended_at or 0.0) > now() - self._ledger.policy.keep_s
+        return consult if missed and consult.specialist == account else None
 
     async def _brief(self, connection: Connection, consult: Consult | None) -> None:
         """Tell a new connection where things stand, and everybody else that it is here."""
@@ -305,7 +336,7 @@ class Gate:
         if consult is None:
             return
         await self._ledger.commit(consult.id, lambda c: rota.side_back(c, connection.role))
-        await self._push.sync(connection, consult.id)
+        await self._push.sync(connection)
         self._push.announce(connection, self._ledger.known(consult.id) or consult)
 
     # -- going -------------------------------------------------------------------------------------------------------
@@ -338,6 +369,19 @@ class Gate:
                 )
         if connection.role is Role.PATIENT:
             await self._connections.release(connection.participant)
+
+    def _on_account(self, account: Account) -> None:
+        """A password that is no longer good ends its sessions; a closed account leaves the rota and its call too."""
+        connection = self._connections.get(ParticipantId(account.id))
+        if connection is not None and (account.disabled or connection.binding != account.binding):
+            connection.socket.close(Code.SIGNED_OUT)
+        if account.disabled and account.role is Role.SPECIALIST:
+            self.spawn(self._off_duty(account.id))
+
+    async def _off_duty(self, account: AccountId) -> None:
+        who = await self._ledger.commit_presence(account, lambda w: rota.off_call(w, lapsed=False))
+        if who.state is SpecialistState.IN_CALL and who.consult is not None:
+            await self._ledger.commit(who.consult, lambda c: rota.hand_over(c, account))
 
     def _tell_gone(self, connection: Connection, consult_id: ConsultId) -> None:
         """The other side sees at once that the page is gone, long before it counts as away."""
@@ -378,9 +422,7 @@ class Gate:
             socket.over_since = None
         elif socket.over_since is None:
             socket.over_since = at
-        too_long = socket.over_since is not None and at - socket.over_since > limits.outgoing_high_s
-        if too_long or waiting > limits.outgoing_max_bytes:
-            self.metrics.refused(Code.SLOW_READER)
+        if socket.over_since is not None and at - socket.over_since > limits.outgoing_high_s:
             socket.close(Code.SLOW_READER)
         elif beat:
             if socket.silent_beats >= 2:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from auth import passwords
 from auth.errors import PasswordRefused
 from auth.roles import Role
 from auth.throttle import SIGN_IN_BY_ACCOUNT, SIGN_IN_BY_ADDRESS, Throttle, address_key
+from auth.tokens import Claims
 from signalling.core import events as ev
 from signalling.core.posts import Post
 from signalling.edge.clock import now
@@ -33,6 +36,8 @@ from signalling.wire.ids import AccountId, PostCode
 from signalling.wire.terms import Specialty
 
 ACCOUNTS, POSTS = StreamId("accounts"), StreamId("posts")
+BINDING_CHARS = 16
+"""Of the hash of a password's hash: 64 bits tell one password's sessions from another's and give nothing away."""
 PASSWORD_BYTES = 9
 """Of a generated password: 72 bits as 12 characters, short enough to read out once."""
 
@@ -57,8 +62,21 @@ class Account:
     specialties: tuple[Specialty, ...]
     password_hash: str
     password_at: float
-    """Web sessions made before this ended with the old password."""
+    """When the password was set."""
     disabled: bool = False
+
+    @property
+    def binding(self) -> str:
+        """What tokens of this account carry as ``jti``: they end with the password that they were given for."""
+        return hashlib.sha256(self.password_hash.encode()).hexdigest()[:BINDING_CHARS]
+
+    def lets_in(self, claims: Claims) -> bool:
+        """Return whether a token of this account is still good for anything."""
+        return (
+            not self.disabled
+            and claims.role is self.role
+            and hmac.compare_digest(claims.jti, self.binding)
+        )
 
 
 def account_owner(account: AccountId) -> OwnerId:
@@ -81,18 +99,27 @@ class House:
         self._by_address = Throttle(SIGN_IN_BY_ADDRESS)
         self._reading = asyncio.Lock()
         self._hashing = asyncio.Semaphore(1)
+        self._started = False
+        self.on_account: Callable[[Account], None] = lambda _account: None
+        """Called with each account that was made or changed since the start, by any node."""
 
     async def start(self) -> None:
         """Fold both streams and follow them."""
         self._ledger.listeners.other.append(self._arrived)
-        await self._read(ACCOUNTS)
-        await self._read(POSTS)
+        self._ledger.listeners.reload.append(self._read_all)
+        await self._read_all()
+        self._started = True
 
     async def stop(self) -> None:
         """Stop following; what is being read is waited for, so that the store can be closed after this."""
         self._ledger.listeners.other.remove(self._arrived)
+        self._ledger.listeners.reload.remove(self._read_all)
         async with self._reading:
             return
+
+    async def _read_all(self) -> None:
+        await self._read(ACCOUNTS)
+        await self._read(POSTS)
 
     async def _arrived(self, recorded: Recorded) -> None:
         version = self._versions.get(recorded.stream)
@@ -156,6 +183,8 @@ class House:
         self._accounts[account.id] = account
         if account.login:
             self._by_login[account.login] = account.id
+        if self._started:
+            self.on_account(account)
 
     # -- accounts ----------------------------------------------------------------------------------------------------
 

@@ -274,7 +274,7 @@ class Http:
             sub=account.id,
             role=account.role,
             audience=Audience.WEB,
-            jti=account.id,
+            jti=account.binding,
             expires_at=at + self._config.identity.web_s,
         )
         response = reply({"role": account.role, "name": account.name})
@@ -303,7 +303,7 @@ class Http:
             sub=account.id,
             role=account.role,
             audience=Audience.SESSION,
-            jti=account.id,
+            jti=account.binding,
             expires_at=at + self._config.identity.session_s,
         )
         return reply(
@@ -334,8 +334,7 @@ class Http:
         except AuthError:
             raise Refused(Code.UNAUTHENTICATED) from None
         account = self._house.account(AccountId(claims.sub))
-        old = account is not None and (claims.issued_at or 0.0) + 1.0 < account.password_at
-        if account is None or account.disabled or old or account.role is not claims.role:
+        if account is None or not account.lets_in(claims):
             raise Refused(Code.UNAUTHENTICATED)
         return account
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -88,7 +88,7 @@ class Step:
 
 ConsultListener = Callable[[Step], None]
 PresenceListener = Callable[[Presence, Presence], None]
-OtherListener = Callable[[Recorded], None]
+OtherListener = Callable[[Recorded], Awaitable[None]]
 ConsultBuild = Callable[[Consult], Sequence[ev.Event]]
 PresenceBuild = Callable[[Presence], Sequence[ev.Event]]
 
@@ -101,7 +101,9 @@ class Listeners:
     presence: list[PresenceListener] = field(default_factory=list)
     """Called with the presence before and after."""
     other: list[OtherListener] = field(default_factory=list)
-    """Events of the house's own streams: accounts, posts."""
+    """Events of the house's own streams: accounts, posts. Awaited; when the store is away, the same event comes again."""
+    reload: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """Called when the store no longer tells all that happened: read again what ``other`` would have told."""
 
 
 class Ledger:
@@ -149,6 +151,16 @@ class Ledger:
         if found is None:
             raise Refused(Code.NOT_FOUND)
         return found
+
+    async def refresh(self, consult_id: ConsultId) -> Consult:
+        """Return a consult as the store has it now: another node may be a moment ahead of the tail.
+
+        Raises:
+            Refused: ``not_found``.
+            StoreUnavailable: it can't be read.
+        """
+        await self._catch_up_consult(consult_id)
+        return await self.consult(consult_id)
 
     def known(self, consult_id: ConsultId) -> Consult | None:
         """Return a consult if it is in memory."""
@@ -401,18 +413,40 @@ class Ledger:
 
     async def _follow(self) -> None:
         """Fold what the tail brings, for ever; a store that is away is asked again from where we were."""
+        reload = False
         while True:
             try:
+                if reload:
+                    await self._reload()
+                    reload = False
                 async for batch in self.store.tail(self._position):
                     for recorded in batch:
-                        await self._arrived(recorded)
+                        await self._take(recorded)
                         self._position = recorded.position
             except TailTruncated:
                 log.warning("tail_truncated")
-                await self._load()
+                reload = True
             except StoreUnavailable:
                 log.warning("store_unavailable")
             await asyncio.sleep(RETRY_S)
+
+    async def _reload(self) -> None:
+        """Catch up with everything, since the tail no longer says what changed: also with what ended meanwhile."""
+        known = [*map(consult_stream, self.consults), *map(specialist_stream, self.presences)]
+        await self._load()
+        for stream in known:
+            await self._catch_up(stream)
+        for listener in self.listeners.reload:
+            await listener()
+
+    async def _take(self, recorded: Recorded) -> None:
+        """Fold one event; one that can't be folded must not hold up everybody else's."""
+        try:
+            await self._arrived(recorded)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("event_not_folded", extra={"position": recorded.position})
 
     async def _arrived(self, recorded: Recorded) -> None:
         stream = recorded.stream
@@ -428,4 +462,4 @@ class Ledger:
             self._forget_content(ConsultId(stream.removeprefix(ERASURE)))
         else:
             for listener in self.listeners.other:
-                listener(recorded)
+                await listener(recorded)

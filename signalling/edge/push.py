@@ -31,6 +31,7 @@ from signalling.edge.connections import (
 )
 from signalling.edge.house import House
 from signalling.edge.ledger import Ledger, Step, consult_owner, consult_stream
+from signalling.errors import Refused, refusal
 from signalling.store.base import StoreError
 from signalling.wire import codec
 from signalling.wire.codes import Code
@@ -128,10 +129,24 @@ class Push:
         consult = self._ledger.known(consult_id)
         if connection is None or consult is None:
             return
+        if isinstance(notice, Here):
+            self.spawn(self._meet(connection, consult_id, notice))
+        else:
+            self._show(connection, consult)
+
+    async def _meet(self, connection: Connection, consult_id: ConsultId, notice: Here) -> None:
+        """Show the other side's page load, and answer with ours.
+
+        Not before this side knows of the call: the answer sets off the other side's description, which must not arrive
+        at a page that still waits.
+        """
+        consult = self._ledger.known(consult_id)
+        if consult is None or consult.state not in CALL:
+            consult = await self._ledger.refresh(consult_id)
         self._show(connection, consult)
-        if isinstance(notice, Here) and notice.answer:
-            own = Here(consult_id, participant, connection.instance, answer=False)
-            self.spawn(self._tell(ParticipantId(notice.who), own))
+        if notice.answer:
+            own = Here(consult_id, connection.participant, connection.instance, answer=False)
+            await self._tell(ParticipantId(notice.who), own)
 
     async def _tell(self, participant: ParticipantId, notice: AnyNotice) -> None:
         await self._connections.tell(participant, notice)
@@ -156,7 +171,7 @@ class Push:
         content = self._at_hand(connection, consult, step)
         up_to_date = step is None or connection.cursor >= step.first - 1
         if content is None or not up_to_date or connection.syncing:
-            self.spawn(self.sync(connection, consult.id))
+            self.spawn(self.sync(connection))
             return
         if step is not None:
             self._entries(connection, step.first, step.events, content)
@@ -211,13 +226,13 @@ class Push:
             connection.last_view = payload
             connection.socket.send(payload)
 
-    async def sync(self, connection: Connection, consult_id: ConsultId) -> None:
-        """Deliver all that a connection lacks of a consult: every line once, in order, then the view."""
+    async def sync(self, connection: Connection) -> None:
+        """Deliver all that a connection lacks of its consult: every line once, in order, then the view."""
         if connection.syncing:
             return
         connection.syncing = True
         try:
-            while True:
+            while connection.socket.open and (consult_id := connection.consult) is not None:
                 consult = await self._ledger.consult(consult_id)
                 recorded = await self._ledger.store.read(
                     consult_stream(consult_id), connection.cursor
@@ -226,6 +241,8 @@ class Push:
                 wanted = views.contents_of(consult, connection.role)
                 wanted += [views.content_of_entry(e, connection.role) for e in events]
                 content = await self._ledger.content(consult_owner(consult_id), wanted)
+                if connection.consult != consult_id:
+                    continue  # the desk shows another consult by now
                 self._entries(connection, connection.cursor + 1, events, content)
                 newest = self._ledger.known(consult_id)
                 if newest is None or newest.version <= max(connection.cursor, consult.version):
@@ -402,5 +419,9 @@ class Push:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, StoreError | Refused):
+            log.warning("push_refused", extra={"code": refusal(error).code})
+        else:
             log.error("push_failed", exc_info=error)

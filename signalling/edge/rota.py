@@ -199,6 +199,17 @@ def side_back(consult: Consult, role: str) -> list[ev.Event]:
     return [ev.SideBack(at=now(), consult=consult.id, role=role)]
 
 
+def hand_over(consult: Consult, account: AccountId) -> list[ev.Event]:
+    """Return the event that gives a call's patient to somebody else, if the call is still this specialist's."""
+    if consult.state not in CALL or consult.specialist != account:
+        return []
+    return [
+        ev.Transferred(
+            at=now(), consult=consult.id, specialist=account, specialty=consult.specialty
+        )
+    ]
+
+
 def off_call(who: Presence, *, lapsed: bool) -> list[ev.Event]:
     """Return the events of going off call; a ring on the desk rolls over with it."""
     if not who.on_call:

@@ -6,7 +6,7 @@ Two things differ from aiohttp's usual way, both for speed and both measured (fo
 * A message is handled where the frame parser completes it, in the same callback that read it from the transport, not by
   a task that waits on a queue (78,100 → 120,900). ``_Sink`` stands in for aiohttp's queue.
 * A frame is written to the transport at once. The bounded queue of what a slow reader has not taken yet is the
-  transport's own buffer, measured at each write and at each sweep.
+  transport's own buffer, measured at each write (at ``max_buffered_bytes`` the reader is cut off) and at each sweep.
 
 ``tests/integration/test_socket.py`` holds aiohttp to the few private names used here.
 """
@@ -34,6 +34,8 @@ _GOING_AWAY: Final = 1001
 _CLOSE_WAIT_S: Final = 2.0
 """How long a closing socket may take to flush its close frame; then it is aborted (``ws.close`` can hang for ever)."""
 _PARSER_LIMIT: Final = 2**16
+_PARSER_MAX_BYTES: Final = MAX_MESSAGE_BYTES + 1
+"""aiohttp refuses a message that reaches its limit; ours may be reached."""
 
 
 def _frame(first: int, payload: bytes) -> bytes:
@@ -82,7 +84,7 @@ class _Upgrade(web.WebSocketResponse):
         self._writer = writer
         # The response owns the parser: aiohttp keeps it by weak reference only.
         self._parser = WebSocketReader(
-            self.sink, MAX_MESSAGE_BYTES, compress=False, decode_text=False
+            self.sink, _PARSER_MAX_BYTES, compress=False, decode_text=False
         )
         request.protocol.set_parser(self._parser)
         request.protocol.keep_alive(False)
@@ -99,18 +101,27 @@ class Socket:
     __slots__ = (
         "_closed",
         "_code",
+        "_max_buffered_bytes",
         "_transport",
         "_ws",
         "heard",
+        "on_ping",
         "on_text",
         "over_since",
         "silent_beats",
     )
 
-    def __init__(self, on_text: Callable[[bytes], None]) -> None:
-        """Call ``on_text`` with each text message's bytes; it must not block and must not raise."""
+    def __init__(
+        self,
+        on_text: Callable[[bytes], None],
+        on_ping: Callable[[], None] = lambda: None,
+        max_buffered_bytes: int = 2**20,
+    ) -> None:
+        """Call ``on_text`` with each text message's bytes, ``on_ping`` for each ping; neither may block or raise."""
         self.on_text = on_text
-        self._ws = _Upgrade(compress=False, max_msg_size=MAX_MESSAGE_BYTES)
+        self.on_ping = on_ping
+        self._max_buffered_bytes = max_buffered_bytes
+        self._ws = _Upgrade(compress=False, max_msg_size=_PARSER_MAX_BYTES)
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._code: int | None = None
@@ -163,15 +174,20 @@ class Socket:
         return 0 if transport is None else transport.get_write_buffer_size()
 
     def send(self, payload: bytes) -> None:
-        """Send one text message; nothing happens on a closed socket."""
+        """Send one text message; nothing happens on a closed socket, and one that takes nothing is closed."""
+        self._write(_frame(_TEXT, payload))
+
+    def _write(self, frame: bytes) -> None:
         transport = self._transport
-        if transport is not None and self._code is None:
-            transport.write(_frame(_TEXT, payload))
+        if transport is None or self._code is not None:
+            return
+        transport.write(frame)
+        if transport.get_write_buffer_size() > self._max_buffered_bytes:
+            self.close(Code.SLOW_READER)
 
     def ping(self) -> None:
         """Send a ping (RFC 6455 §5.5.2); browsers answer by themselves."""
-        if self._transport is not None and self._code is None:
-            self._transport.write(_frame(_PING, b""))
+        self._write(_frame(_PING, b""))
 
     def close(self, code: Code) -> None:
         """Close with the code's close code; a peer that doesn't take the close frame is cut off."""
@@ -203,8 +219,8 @@ class Socket:
             case WSMsgType.TEXT:
                 self.on_text(data)  # type: ignore[arg-type]
             case WSMsgType.PING:
-                if self._transport is not None:
-                    self._transport.write(_frame(_PONG, bytes(data)))  # type: ignore[call-overload]
+                self.on_ping()
+                self._write(_frame(_PONG, bytes(data)))  # type: ignore[call-overload]
             case WSMsgType.CLOSE:
                 if self._code is None:
                     self._close(1000, "")
