@@ -170,7 +170,7 @@ class Pages:
         source = _WEB / path
         if source.suffix == ".js":
             name = f"{source.stem}.{code}.js"
-            text = bundle.script(source, self.languages[code].translate)
+            text = bundle.script(source, self.languages[code].translate, short_names=False)
             content_type = "text/javascript"
         else:
             name, text, content_type = source.name, bundle.style([source]), "text/css"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import minify_html
 import rcssmin
+import rjsmin
 
 from signalling.web.shorten import shorten
 
@@ -74,8 +75,13 @@ def texts(source: str) -> Iterator[str]:
         yield json.loads(match[1])
 
 
-def script(entry: Path, translate: Translate) -> str:
+def script(entry: Path, translate: Translate, *, short_names: bool = True) -> str:
     """Return the script of a page in one language, minified, ready to stand in a ``<script type="module">``.
+
+    Args:
+        entry: the page's own module.
+        translate: from a text to its translation.
+        short_names: rename variables too; for a page that must be small, and whose modules are written for that.
 
     Raises:
         BundleError: the modules don't fit together.
@@ -94,7 +100,8 @@ def script(entry: Path, translate: Translate) -> str:
                 raise BundleError(f"{name} is in {owner[name]} and in {path.name}: rename one")
             owner[name] = path.name
         parts.append(_translated(source, translate))
-    whole = shorten(_pruned("\n".join(parts)))
+    whole = _pruned("\n".join(parts))
+    whole = shorten(whole) if short_names else str(rjsmin.jsmin(whole))
     if "</script" in whole or "<!--" in whole:
         raise BundleError("a text would end the script element")
     opening = "<script type=module>"

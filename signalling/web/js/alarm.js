@@ -14,9 +14,11 @@ export class Alarm {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #timer;
   #makeContext;
+  #onchange;
 
-  /** @param {() => AudioContext} [makeContext] */
-  constructor(makeContext = () => new AudioContext()) {
+  /** @param {() => void} [onchange] `blocked` may have changed @param {() => AudioContext} [makeContext] */
+  constructor(onchange = () => {}, makeContext = () => new AudioContext()) {
+    this.#onchange = onchange;
     this.#makeContext = makeContext;
   }
 
@@ -28,7 +30,10 @@ export class Alarm {
   /** Makes ringing possible; call it from a tap or key. @returns {Promise<boolean>} whether it is possible now */
   async unlock() {
     try {
-      this.#context ??= this.#makeContext();
+      if (!this.#context) {
+        this.#context = this.#makeContext();
+        this.#context.onstatechange = () => this.#onchange();
+      }
       await this.#context.resume();
     } catch {
       return false; // no sound on this device: the title and the notification are left

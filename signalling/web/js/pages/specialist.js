@@ -23,7 +23,7 @@ const callView = new CallView({session, ondevices: () => {
   render();
   renderDevicesDialog();
 }});
-const ringView = new Ring({session, onaccept: () => void callView.open()});
+const ringView = new Ring({session, onaccept: () => void callView.open(), onsound: () => render()});
 const deskView = new DeskView({session, ongoing: goingOnCall});
 /** What the microphone and camera were like when last tried outside a callView. @type {Record<Kind, string>} */
 const tried = {audio: "", video: ""};
@@ -83,10 +83,7 @@ function renderNotices(onCall) {
   if (onCall && ringView.alarm.blocked) {
     notices.push({key: "sound", make: () => {
       const button = el("button", {type: "button", className: "main"}, _("Switch the sound on"));
-      button.addEventListener("click", async () => {
-        await ringView.alarm.unlock();
-        render();
-      });
+      button.addEventListener("click", () => ringView.alarm.unlock());
       return el("div", {className: "notice ask"}, el("p", {}, _("This tab can’t ring aloud until you tap here once.")), button);
     }});
   }

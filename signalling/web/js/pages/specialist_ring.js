@@ -16,7 +16,7 @@ import {signWords} from "./specialist_intake.js";
 const FLASH_MS = 1_000;
 
 export class Ring {
-  alarm = new Alarm();
+  alarm;
   /** @type {RingView | null} */
   #shown = null;
   #title = document.title;
@@ -29,11 +29,12 @@ export class Ring {
   #options;
 
   /**
-   * @param {{session: () => Session | null, onaccept: () => void}} options `onaccept` runs in the tap itself, so that
+   * @param {{session: () => Session | null, onaccept: () => void, onsound: () => void}} options `onaccept` runs in the tap itself, so that
    *   the browser lets camera, microphone and sound start
    */
   constructor(options) {
     this.#options = options;
+    this.alarm = new Alarm(options.onsound);
     onclick("accept", () => this.#accept());
     for (const [reason, words] of Object.entries(DECLINE_REASONS)) {
       const button = el("button", {type: "button", "data-reason": reason}, words);
