@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-READY_S = 30.0
-"""A start takes about a second; a busy machine gets more."""
+READY_S = 50.0
+"""A start takes about two seconds of one core; a busy machine gets more."""
 SELAT = Path(sys.executable).parent / "selat"
 
 
@@ -49,6 +49,7 @@ class Serving:
         Raises:
             RuntimeError: it ended, or was not ready in time; the text is its log.
         """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(SELAT), "serve", "--json", *self._options],
