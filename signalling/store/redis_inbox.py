@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -139,7 +139,9 @@ class Subscriber:
                 unanswered = True
                 await connection.send_command("PING", check_health=False)
 
-    def _take(self, reply: list[Any]) -> None:
+    def _take(self, reply: object) -> None:
+        if not isinstance(reply, list):
+            return  # the answer to our ping while nothing is subscribed: then it is no push but b"PONG"
         inbox = InboxId(reply[1][len(self._prefix) :].decode())
         match reply[0]:
             case b"message":
