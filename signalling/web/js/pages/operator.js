@@ -49,6 +49,7 @@ function renderBoard(board) {
   const posts = byNeed(board.posts ?? []);
   fillList($("posts"), posts, (row) => row.post.code, postRow);
   show("posts-none", !posts.length);
+  show("posts-table", posts.length > 0);
   suggestPosts(posts.map((row) => row.post));
 }
 
