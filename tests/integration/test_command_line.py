@@ -151,6 +151,14 @@ async def test_the_printed_addresses_work(demo: Serving) -> None:
             assert response.status == 404
 
 
+def test_a_store_with_accounts_gets_no_first_ones(data_dir: Path, selat: Command) -> None:
+    """Where somebody made an account already, a start adds none of its own."""
+    answer(selat("account", "add", "sari", "--json"))
+    with Serving(data_dir) as serving:
+        assert "accounts" not in serving.ready
+        assert [each["login"] for each in answer(selat("account", "list", "--json"))] == ["sari"]
+
+
 def test_a_service_with_a_public_address_makes_no_accounts(data_dir: Path) -> None:
     """With a public address nothing is made by itself: no account, no consult, no password in a journal."""
     variables = {"SELAT_PUBLIC_URL": "https://selat.example", "SELAT_TLS": "off"}

@@ -59,6 +59,20 @@ def test_nodes_that_start_together_share_their_secrets(data_dir: Path) -> None:
     assert len(list(data_dir.iterdir())) == 2
 
 
+def test_the_slower_of_two_first_starts_takes_the_other_s_key(data_dir: Path, monkeypatch) -> None:
+    """A node that made a key while another one put its own there uses, and leaves, the other's."""
+
+    def slow(length: int) -> bytes:
+        path = data_dir / "master.key"
+        path.touch(mode=0o600)
+        path.write_bytes(b"o" * length)
+        return b"m" * length
+
+    monkeypatch.setattr("signalling.edge.keyfile.secrets.token_bytes", slow)
+    assert read_master_key(data_dir) == b"o" * 32
+    assert [path.name for path in data_dir.iterdir()] == ["master.key"]
+
+
 def test_rotation_reaches_other_nodes_before_the_new_key_signs(data_dir: Path) -> None:
     """During the overlap both nodes sign with the old key and know the new one; after it both sign with the new one."""
     one, other = KeyFile(data_dir, NOW), KeyFile(data_dir, NOW)
