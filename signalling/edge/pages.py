@@ -55,11 +55,13 @@ class Rendered:
     etag: str
 
     @classmethod
-    def of(cls, text: str, content_type: str, headers: Mapping[str, str]) -> Rendered:
-        """Compress once, as far as it goes."""
+    def of(
+        cls, text: str, content_type: str, headers: Mapping[str, str], quality: int = 11
+    ) -> Rendered:
+        """Compress once; Brotli's highest ``quality`` is slow, and worth it where each byte counts."""
         raw = text.encode()
         bodies = {
-            "br": brotli.compress(raw, mode=brotli.MODE_TEXT, quality=11, lgwin=20),
+            "br": brotli.compress(raw, mode=brotli.MODE_TEXT, quality=quality, lgwin=20),
             "gzip": gzip.compress(raw, compresslevel=9, mtime=0),
             "": raw,
         }
@@ -163,23 +165,27 @@ class Pages:
             "Cache-Control": "no-cache",
             "Vary": "Accept-Encoding, Accept-Language",
         }
-        return Rendered.of(html, "text/html", headers)
+        return Rendered.of(html, "text/html", headers, quality=11 if page == "patient" else 9)
 
     def _add_asset(self, path: str, code: str) -> str:
         """Make what ``path`` (below the web folder) says and return its address."""
         source = _WEB / path
+        name = f"{source.stem}.{code}.js" if source.suffix == ".js" else source.name
+        if name not in self.static:
+            self.static[name] = self._asset_of(source, code)
+        return f"/static/{name}?v={self.static[name].etag}"
+
+    def _asset_of(self, source: Path, code: str) -> Rendered:
         if source.suffix == ".js":
-            name = f"{source.stem}.{code}.js"
             text = bundle.script(source, self.languages[code].translate, short_names=False)
             content_type = "text/javascript"
         else:
-            name, text, content_type = source.name, bundle.style([source]), "text/css"
+            text, content_type = bundle.style([source]), "text/css"
         headers = {
             "Cache-Control": "public, max-age=31536000, immutable",
             "Vary": "Accept-Encoding",
         }
-        self.static[name] = Rendered.of(text, content_type, headers)
-        return f"/static/{name}?v={self.static[name].etag}"
+        return Rendered.of(text, content_type, headers, quality=9)
 
 
 def choose_encoding(accepted: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -125,7 +126,8 @@ def _translated(source: str, translate: Translate) -> str:
 
 def _pruned(source: str) -> str:
     """Leave out tables that this page doesn't use (of wire.js and the like)."""
+    used = Counter(re.findall(r"\w+", source))
     for match in list(_TABLE.finditer(source)):
-        if len(re.findall(rf"\b{match[1]}\b", source)) == 1:
+        if used[match[1]] == 1:
             source = source.replace(match[0], "")
     return source
