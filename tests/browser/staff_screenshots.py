@@ -21,6 +21,7 @@ from signalling.wire.terms import SpecialistState
 from tests.browser import fake_staff as fs
 from tests.browser.fake_staff import FakeStaff, serving
 
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SIZES = {"phone": (360, 740), "desk": (1280, 800)}
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -254,8 +255,7 @@ async def shoot_all(
     pages = Pages()
     problems: list[str] = []
     async with async_playwright() as playwright:
-        chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for language in languages:
             for size, (width, height) in SIZES.items():
                 viewport = {"width": width, "height": height}
