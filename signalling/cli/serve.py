@@ -202,7 +202,7 @@ def _show(node: Node, ready: Ready) -> None:
     if ready.patient_url and sys.stdout.isatty():
         fragment = ready.patient_url.partition("#")[2]
         base = ready.network_url or ready.public_url
-        typer.echo(f"\nThe patient's link for a phone in this network ({base}):\n")
+        typer.echo(f"\nThe patient's link as a QR code, at {base}:\n")
         typer.echo(qr_text(f"{base}/#{fragment}"))
     if node.config.server.tls and node.config.server.certificate_file is None:
         typer.echo("Browsers warn once: the certificate was made here, for development.")
