@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the references that follow from code: settings, metrics, danger signs.
+"""Make the references that follow from code: settings, metrics, danger signs, the tables of the lifecycle.
 
 ``python -m signalling.reference`` writes them, ``--check`` only says whether they are fresh (exit code 1 if not).
 """
@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -18,7 +19,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Histogram
 
 from signalling import config
-from signalling.core import policy, triage
+from signalling.core import diagram, policy, triage
 from signalling.metrics import LABEL_VALUES, Metrics
 from signalling.wire.docstrings import Docstrings, markdown, read_docstrings
 from signalling.wire.terms import Urgency
@@ -28,6 +29,7 @@ CONFIGURATION = _ROOT / "docs" / "configuration.md"
 EXAMPLE = _ROOT / "deploy" / "selat.example.toml"
 METRICS = _ROOT / "docs" / "metrics.md"
 TRIAGE = _ROOT / "docs" / "triage.md"
+LIFECYCLE = _ROOT / "docs" / "lifecycle.md"
 
 _MADE = "Made by `make docs` from `{source}`; don't edit."
 
@@ -278,6 +280,24 @@ def _asked_of(sign: triage.Sign) -> str:
     return ", ".join(parts)
 
 
+# -- lifecycle -------------------------------------------------------------------------------------
+
+_MARK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def lifecycle_reference(page: str) -> str:
+    """Return `docs/lifecycle.md` with every generated section made again; the prose around them is written by hand.
+
+    Raises:
+        ValueError: a section of the page is not known, or a known one is missing.
+    """
+    sections = diagram.sections()
+    found = [match[2] for match in _MARK.finditer(page)]
+    if sorted(found) != sorted(sections):
+        raise ValueError(f"docs/lifecycle.md must have each of these once: {', '.join(sections)}")
+    return _MARK.sub(lambda match: f"{match[1]}\n{sections[match[2]]}\n\n{match[3]}", page)
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 
@@ -288,6 +308,7 @@ def references() -> dict[Path, str]:
         EXAMPLE: example_toml(),
         METRICS: metrics_reference(),
         TRIAGE: triage_reference(),
+        LIFECYCLE: lifecycle_reference(LIFECYCLE.read_text(encoding="utf-8")),
     }
 
 

@@ -138,7 +138,7 @@ def _not_joined(consult: Consult, _event: ev.Event) -> Code | None:
 
 
 def _joined(consult: Consult, _event: ev.Event) -> Code | None:
-    """Something that only a patient who joined can do."""
+    """Only a patient who joined can do this."""
     return None if consult.resume_hash else Code.WRONG_STATE
 
 
@@ -177,7 +177,7 @@ def _is_away(consult: Consult, event: ev.Event) -> Code | None:
 
 
 def _stay(state: ConsultState, *, chat: bool = True) -> dict[type[ev.Event], Rule]:
-    """Return the rules of events that leave a live state as it is."""
+    """Return the rules of events that leave a live state as it is (but for ``JOINT``)."""
     rules: dict[type[ev.Event], Rule] = {
         ev.TakeoverAsked: Rule(state, _joined),
         ev.TakeoverDecided: Rule(state, _open_request),
