@@ -149,9 +149,10 @@ def _open_request(consult: Consult, event: ev.Event) -> Code | None:
 
 
 def _new_line(consult: Consult, event: ev.Event) -> Code | None:
-    """A chat key is recorded once."""
+    """A chat key is recorded once; specialists write in the call only, not while they are being rung."""
     assert isinstance(event, ev.ChatSent)
-    return Code.WRONG_STATE if event.key in consult.chat_keys else None
+    too_early = event.role != ev.PATIENT and consult.state not in CALL
+    return Code.WRONG_STATE if too_early or event.key in consult.chat_keys else None
 
 
 def _patient_here(consult: Consult, _event: ev.Event) -> Code | None:

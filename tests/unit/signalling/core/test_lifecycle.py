@@ -207,6 +207,15 @@ def test_a_chat_line_is_recorded_once() -> None:
     assert consult.chat_keys == {KEY, "chat-key-2"}
 
 
+@pytest.mark.parametrize("story", ["waiting", "ringing", "callback"])
+def test_only_the_patient_writes_before_the_call(story: str) -> None:
+    """A specialist who is being rung has not been let in yet: a line by anybody but the patient is refused."""
+    consult, line = event_for(story, "chat_sent")
+    assert refused(consult, replace_event(line, role=ev.SPECIALIST)) is Code.WRONG_STATE
+    in_call = consult_in("in_call")
+    assert fold(replace_event(line, role=ev.SPECIALIST), start=in_call).chat_keys == {KEY}
+
+
 def test_a_side_is_lost_once_and_back_once() -> None:
     """Lost twice, and back without being lost, are refused."""
     consult = fold(PATIENT_LOST, start=consult_in("in_call"))
