@@ -12,20 +12,15 @@ import contextlib
 import importlib.metadata
 import logging
 import secrets
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from auth.origins import canonical
-from signalling.config import Config
-from signalling.edge import http, keys
+from signalling.config import Config, read_turn_secret
+from signalling.edge import http, keys, listeners
 from signalling.edge.census import Census
-from signalling.edge.certificate import local_addresses
 from signalling.edge.clock import now
 from signalling.edge.commands import Commands
 from signalling.edge.connections import Connections
@@ -38,13 +33,13 @@ from signalling.edge.pages import Pages
 from signalling.edge.push import Push
 from signalling.edge.rota import Rota
 from signalling.edge.watched import WatchedStore
-from signalling.metrics import Metrics
+from signalling.metrics import Metrics, make_registry
 from signalling.store.base import Store
+from signalling.store.embedded import EmbeddedStore
 from signalling.store.open import open_store
 
 log = logging.getLogger(__name__)
 
-STORE_FILE = "selat.db"
 KEYS_CHECK_S = 60.0
 LAG_SAMPLE_S = 0.5
 """How often the event loop's lateness is sampled; twice a second costs nothing and sees every stall above that."""
@@ -74,112 +69,130 @@ class Node:
     metrics_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What a node keeps to itself."""
+
+    master_key: bytes
+    keyfile: KeyFile
+    turn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A node's parts, built but not started."""
+
+    app: web.Application
+    ledger: Ledger
+    house: House
+    consults: Consults
+    gate: Gate
+    loops: tuple[Loop, ...]
+
+
 @contextlib.asynccontextmanager
 async def open_node(config: Config, tls: ssl.SSLContext | None) -> AsyncIterator[Node]:
     """Start a node and yield it; leaving ends it.
 
     Raises:
-        StoreUnavailable, SecretsUnusable, OSError: a part can't start; its text says why.
+        StoreUnavailable, SecretsUnusable, ConfigError, OSError: a part can't start; its text says why.
     """
-    data_dir = config.server.data_dir
-    master_key = read_master_key(data_dir)
-    keyfile = KeyFile(data_dir, now())
-    url = config.store.url or str(data_dir / STORE_FILE)
-    raw_store = await open_store(url, master_key, synchronous=config.store.synchronous)
+    server = config.server
+    known = Secrets(
+        read_master_key(server.data_dir),
+        KeyFile(server.data_dir, now()),
+        read_turn_secret(config.turn) or "",
+    )
+    metrics = Metrics(make_registry())
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(raw_store.close)
-        metrics = Metrics(CollectorRegistry())
-        store = WatchedStore(raw_store, metrics)
-        listener = await _listen(config)
+        store = await _open_store(config, known.master_key, metrics)
+        stack.push_async_callback(store.close)
+        listener = await listeners.listen(server)
         stack.callback(listener.close)
         port = int(listener.getsockname()[1])
-        public_url = config.server.public_url.rstrip("/") or _local_url(config, port)
-
-        ledger = Ledger(store, config.consult)
-        house = House(ledger)
-        connections = Connections(store, config.consult.presence_s)
-        push = Push(ledger, house, connections)
-        consults = Consults(
-            ledger, lambda: keyfile.ring, code_pepper(master_key), config.identity, metrics
-        )
-        commands = Commands(
-            ledger=ledger,
-            house=house,
-            consults=consults,
-            connections=connections,
-            push=push,
-            metrics=metrics,
-            turn_config=config.turn,
-            turn_secret=_turn_secret(config),
-            public_url=public_url,
-        )
-        origins = {o for o in (canonical(public_url), *_local_origins(config, port)) if o}
-        gate = Gate(
-            config=config,
-            ledger=ledger,
-            house=house,
-            consults=consults,
-            connections=connections,
-            push=push,
-            commands=commands,
-            metrics=metrics,
-            origins=origins,
-        )
-        rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
-        census = Census(ledger, push.rota, metrics)
-
-        app = web.Application(
-            middlewares=[http.refusals], client_max_size=config.limits.max_body_bytes
-        )
-        for key, part in (
-            (keys.CONFIG, config),
-            (keys.CONSULTS, consults),
-            (keys.GATE, gate),
-            (keys.HOUSE, house),
-            (keys.LEDGER, ledger),
-            (keys.METRICS, metrics),
-        ):
-            app[key] = part  # type: ignore[misc]
-        app.add_routes(http.Http(app, origins).routes())
-        app.add_routes([web.get("/ws", gate.handler)])
-        app.add_routes(Pages().routes())
-
-        await ledger.start()
-        stack.push_async_callback(ledger.stop)
-        await house.start()
-        stack.push_async_callback(house.stop)
-        loops: tuple[Loop, ...] = (
-            connections.listen,
-            connections.renew,
-            push.tick,
-            rota.run,
-            gate.sweep,
-            census.run,
-            lambda: _sample_lag(metrics),
-            lambda: _maintain_keys(keyfile, config),
-        )
-        await stack.enter_async_context(_running(*loops))
-        metrics.build(
-            importlib.metadata.version("selat"),
-            "redis" if "://" in url and not url.startswith("sqlite") else "embedded",
-        )
-        runner = await stack.enter_async_context(_serving(app))
+        parts = _build(config, known, store, metrics, port)
+        await parts.ledger.start()
+        stack.push_async_callback(parts.ledger.stop)
+        await parts.house.start()
+        stack.push_async_callback(parts.house.stop)
+        await stack.enter_async_context(_running(*parts.loops))
+        runner = await stack.enter_async_context(listeners.serving(parts.app))
         await web.SockSite(runner, listener, ssl_context=tls, backlog=1_024).start()
-        metrics_port = await _serve_metrics(stack, config, metrics)
-        stack.push_async_callback(gate.drain)
+        metrics_port = await stack.enter_async_context(listeners.serving_metrics(server, metrics))
+        stack.push_async_callback(parts.gate.drain)
         yield Node(
-            app, config, store, ledger, house, consults, metrics, public_url, port, metrics_port
+            app=parts.app,
+            config=config,
+            store=store,
+            ledger=parts.ledger,
+            house=parts.house,
+            consults=parts.consults,
+            metrics=metrics,
+            public_url=listeners.public_url(server, port),
+            port=port,
+            metrics_port=metrics_port,
         )
 
 
-@contextlib.asynccontextmanager
-async def _serving(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=75.0)
-    await runner.setup()
-    try:
-        yield runner
-    finally:
-        await runner.cleanup()
+async def _open_store(config: Config, master_key: bytes, metrics: Metrics) -> WatchedStore:
+    url = config.store.url or str(config.database_file)
+    store = await open_store(url, master_key, synchronous=config.store.synchronous)
+    embedded = isinstance(store, EmbeddedStore)
+    metrics.build(importlib.metadata.version("selat"), "embedded" if embedded else "redis")
+    return WatchedStore(store, metrics)
+
+
+def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port: int) -> Parts:
+    """Put the parts together: each is given what it needs, nothing reaches for anything."""
+    ledger = Ledger(store, config.consult)
+    house = House(ledger)
+    connections = Connections(store, config.consult.presence_s)
+    push = Push(ledger, house, connections)
+    keyfile, pepper = known.keyfile, code_pepper(known.master_key)
+    consults = Consults(ledger, lambda: keyfile.ring, pepper, config.identity, metrics)
+    commands = Commands(
+        ledger=ledger,
+        house=house,
+        consults=consults,
+        connections=connections,
+        push=push,
+        metrics=metrics,
+        turn_config=config.turn,
+        turn_secret=known.turn,
+        public_url=listeners.public_url(config.server, port),
+    )
+    origins = listeners.own_origins(config.server, port)
+    gate = Gate(
+        config=config,
+        ledger=ledger,
+        house=house,
+        consults=consults,
+        connections=connections,
+        push=push,
+        commands=commands,
+        metrics=metrics,
+        origins=origins,
+    )
+    app = web.Application(middlewares=[http.refusals], client_max_size=config.limits.max_body_bytes)
+    app[keys.CONFIG], app[keys.METRICS] = config, metrics
+    app[keys.CONSULTS], app[keys.GATE] = consults, gate
+    app[keys.HOUSE], app[keys.LEDGER] = house, ledger
+    app.add_routes(http.Http(app, origins).routes())
+    app.add_routes([web.get("/ws", gate.handler)])
+    app.add_routes(Pages().routes())
+    rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
+    census = Census(ledger, push.rota, metrics)
+    loops = (
+        connections.listen,
+        connections.renew,
+        push.tick,
+        rota.run,
+        gate.sweep,
+        census.run,
+        lambda: _sample_lag(metrics),
+        lambda: _maintain_keys(keyfile, config),
+    )
+    return Parts(app, ledger, house, consults, gate, loops)
 
 
 @contextlib.asynccontextmanager
@@ -201,65 +214,6 @@ async def _running(*loops: Loop) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _listen(config: Config) -> socket.socket:
-    """Bind the main listener now, so that its port is known before the parts are built."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(
-        config.server.host, config.server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, kind, proto, _, address = found[0]
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-async def _serve_metrics(stack: contextlib.AsyncExitStack, config: Config, metrics: Metrics) -> int:
-    """Serve ``/metrics`` on its own listener; return its port."""
-
-    async def scrape(_request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
-
-    app = web.Application()
-    app.add_routes([web.get("/metrics", scrape)])
-    runner = await stack.enter_async_context(_serving(app))
-    site = web.TCPSite(runner, config.server.metrics_host, config.server.metrics_port)
-    await site.start()
-    return int(runner.addresses[0][1])
-
-
-def _local_url(config: Config, port: int) -> str:
-    return f"{config.server.scheme}://localhost:{port}"
-
-
-def _local_origins(config: Config, port: int) -> list[str | None]:
-    """Return the origins of a node without a public address: this machine's names and addresses."""
-    if config.server.public_url:
-        return []
-    hosts = ["localhost", "127.0.0.1", "::1", *local_addresses()]
-    return [
-        canonical(f"{config.server.scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-        for host in hosts
-    ]
-
-
-def _turn_secret(config: Config) -> str:
-    if not config.turn.urls:
-        return ""
-    if config.turn.secret_file is None:
-        raise SecretsUnusable("turn.urls are set, but turn.secret_file is not")
-    try:
-        return config.turn.secret_file.read_text().strip()
-    except OSError as error:
-        raise SecretsUnusable(f"can't read {config.turn.secret_file} ({error.strerror})") from None
 
 
 async def _sample_lag(metrics: Metrics) -> None:

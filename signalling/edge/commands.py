@@ -203,14 +203,17 @@ class Commands:
         connection.send(m.Ice(message.id, ice.servers, ice.expires_at))
 
     def ice_servers(self, connection: Connection) -> IceServers:
-        """Return the TURN servers with fresh credentials for this connection, or none if none are set up."""
-        if not self._turn.urls:
-            return IceServers([], None)
+        """Return the STUN and TURN servers that are set up, these with fresh credentials for this connection."""
+        plain = [url for url in self._turn.urls if not url.startswith(("turn:", "turns:"))]
+        servers = [m.IceServer(plain)] if plain else []
+        if len(plain) == len(self._turn.urls):
+            return IceServers(servers, None)
         # The connection's id, not the participant's: coturn logs usernames.
         made = turn.credentials(self._turn_secret, connection.id, now(), self._turn.lifetime_s)
         self._metrics.turn()
-        server = m.IceServer(list(self._turn.urls), made.username, made.credential)
-        return IceServers([server], made.expires_at)
+        urls = [url for url in self._turn.urls if url not in plain]
+        servers.append(m.IceServer(urls, made.username, made.credential))
+        return IceServers(servers, made.expires_at)
 
     def _setup_report(self, connection: Connection, message: m.SetupReport) -> None:
         self._metrics.setup_report(connection.role, message)

@@ -35,6 +35,7 @@ from signalling.edge.push import Push
 from signalling.edge.socket import Socket
 from signalling.edge.views import peer_of
 from signalling.errors import Refused, refusal
+from signalling.logs import context
 from signalling.metrics import Metrics
 from signalling.store.base import StoreError
 from signalling.wire import codec
@@ -178,7 +179,8 @@ class Visitor:
             while self._pending and self.connection is not None:
                 message = self._pending.popleft()
                 try:
-                    await self._gate.commands.handle(self.connection, message)
+                    with context(connection=self.connection.id, role=self.connection.role):
+                        await self._gate.commands.handle(self.connection, message)
                 except Exception as error:  # noqa: BLE001 - as above
                     self.refuse(error, message.id)
         finally:
@@ -264,7 +266,6 @@ class Gate:
         )
         if consult is not None and hello.consult == consult.id:
             connection.cursor = min(hello.cursor, consult.version)
-        ice = self.commands.ice_servers(connection)
         await self._connections.add(connection)
         try:
             # Whoever was displaced or signed out while we asked the store was not here to be told.
@@ -279,6 +280,16 @@ class Gate:
         self.metrics.connection_opened(connection.role)
         if hello.cursor:
             self.metrics.resumed()
+        self._welcome(connection, hello, version, name)
+        try:
+            await self._connections.displace(connection)
+            await self._brief(connection, consult)
+        except (Refused, StoreError):
+            # It can't be shown the truth now: it reconnects, and asks again.
+            connection.socket.close(Code.RESTARTING)
+
+    def _welcome(self, connection: Connection, hello: Hello, version: int, name: str) -> None:
+        ice = self.commands.ice_servers(connection)
         connection.send(
             Welcome(
                 re=hello.id,
@@ -294,12 +305,6 @@ class Gate:
                 name=name,
             )
         )
-        try:
-            await self._connections.displace(connection)
-            await self._brief(connection, consult)
-        except (Refused, StoreError):
-            # It can't be shown the truth now: it reconnects, and asks again.
-            connection.socket.close(Code.RESTARTING)
 
     async def _whose(self, claims: Claims, hello: Hello) -> tuple[Consult | None, str]:
         """Return the consult and the name of who comes; raises Refused for who may not (any more)."""
