@@ -352,7 +352,11 @@ class Ledger:
             self.consults[consult.id] = consult
         step = Step(consult, before, events, own)
         for listener in self.listeners.consult:
-            listener(step)
+            try:
+                listener(step)
+            except Exception:
+                # What was committed is committed: neither who asked for it nor the next listener may miss that.
+                log.exception("listener_failed")
 
     def _fold_presence(self, who: Presence) -> None:
         before = self.presences.get(who.id, Presence(who.id))
@@ -360,7 +364,10 @@ class Ledger:
             return
         self.presences[who.id] = who
         for listener in self.listeners.presence:
-            listener(before, who)
+            try:
+                listener(before, who)
+            except Exception:
+                log.exception("listener_failed")
 
     async def _catch_up_consult(self, consult_id: ConsultId) -> None:
         """Read and fold what the consult's stream has beyond what is in memory."""

@@ -70,7 +70,8 @@ class Push:
     def _on_consult(self, step: Step) -> None:
         consult, before = step.consult, step.before
         self._observe(step)
-        if before is None or (before.state, before.away) != (consult.state, consult.away):
+        shown = (consult.state, consult.away, consult.takeovers)
+        if before is None or (before.state, before.away, before.takeovers) != shown:
             self._changed()
         patient = self._connections.get(patient_of(consult.id))
         if patient is not None:
@@ -82,8 +83,12 @@ class Push:
         self._begin_call(step, patient)
         for account in specialists - {None}:
             connection = self._connections.get(ParticipantId(account or ""))
-            if connection is not None and self._sees(connection, consult, before):
+            if connection is None:
+                continue
+            if self._sees(connection, consult, before):
                 self._show(connection, consult, step)
+            if consult.state is ConsultState.RINGING:
+                self.desk(connection)
 
     def _begin_call(self, step: Step, patient: Connection | None) -> None:
         """When a call begins, sides on different nodes learn each other's page load."""
@@ -169,7 +174,8 @@ class Push:
         if connection.role is Role.SPECIALIST and connection.consult != consult.id:
             connection.consult, connection.cursor = consult.id, 0
         content = self._at_hand(connection, consult, step)
-        up_to_date = step is None or connection.cursor >= step.first - 1
+        seen = consult.version if step is None else step.first - 1
+        up_to_date = connection.cursor >= seen
         if content is None or not up_to_date or connection.syncing:
             self.spawn(self.sync(connection))
             return
@@ -326,9 +332,10 @@ class Push:
         ring = None
         if who.state is SpecialistState.RINGING and who.consult is not None:
             consult = self._ledger.known(who.consult)
-            if consult is not None and consult.state is ConsultState.RINGING:
-                intake = self._ledger.cached_content(who.consult, consult.intake)
-                ring = views.ring_view(consult, intake, self._post(consult))
+            if consult is None or consult.state is not ConsultState.RINGING:
+                return  # half of the step is folded; the consult's half shows the desk
+            intake = self._ledger.cached_content(who.consult, consult.intake)
+            ring = views.ring_view(consult, intake, self._post(consult))
         payload = codec.encode(views.desk(who, ring, queue, self._callbacks()))
         if payload != connection.last_desk:
             connection.last_desk = payload

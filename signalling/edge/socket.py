@@ -151,7 +151,7 @@ class Socket:
 
     def _detach(self) -> None:
         transport, self._transport = self._transport, None
-        if transport is not None:
+        if transport is not None and not transport.is_closing():
             transport.abort() if transport.get_write_buffer_size() else transport.close()
         self._ws.over()
 
@@ -171,7 +171,9 @@ class Socket:
     def buffered_bytes(self) -> int:
         """What the peer has not taken yet."""
         transport = self._transport
-        return 0 if transport is None else transport.get_write_buffer_size()
+        if transport is None or transport.is_closing():
+            return 0
+        return transport.get_write_buffer_size()
 
     def send(self, payload: bytes) -> None:
         """Send one text message; nothing happens on a closed socket, and one that takes nothing is closed."""
@@ -179,7 +181,8 @@ class Socket:
 
     def _write(self, frame: bytes) -> None:
         transport = self._transport
-        if transport is None or self._code is not None:
+        # uvloop's transport raises once it is closed, and whoever sends to this peer must not pay for that.
+        if transport is None or self._code is not None or transport.is_closing():
             return
         transport.write(frame)
         if transport.get_write_buffer_size() > self._max_buffered_bytes:

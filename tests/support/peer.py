@@ -65,24 +65,28 @@ class Peer:
         given = {"consult": self.consult, "cursor": self.cursor} if self.consult else {}
         return await self.open(**{**given, **hello})
 
+    def abort(self) -> None:
+        """Reset the connection; what was under way is lost."""
+        connection = None if self._socket is None else self._socket._response.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
+
     async def lose(self) -> None:
         """Lose the socket without a close frame, as a phone in a lift does."""
-        if self._socket is not None and self._reader is not None:
-            transport = (
-                self._socket._response.connection and self._socket._response.connection.transport
-            )
-            if transport is not None:
-                transport.abort()
+        self.abort()
+        await self._end()
+
+    async def _end(self) -> None:
+        if self._reader is not None and self._socket is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             await self._socket.close()
 
     async def close(self) -> None:
         """Close as a page does."""
-        if self._socket is not None and self._reader is not None:
+        if self._socket is not None:
             await self._socket.close()
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        await self._end()
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
