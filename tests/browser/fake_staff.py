@@ -273,6 +273,10 @@ class FakeStaff:
             return web.json_response(
                 {} if right else {"code": "credentials_invalid"}, status=200 if right else 401
             )
+        if request.path == "/api/password":
+            if (await request.json())["old"] == "right":
+                return web.Response(status=204)
+            return web.json_response({"code": "credentials_invalid"}, status=401)
         if request.path == "/api/session" and self.signed_in:
             name = "dr. Sari Wulandari, Sp.A" if self.role == "specialist" else "Ruang kendali"
             return web.json_response(

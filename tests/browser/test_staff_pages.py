@@ -102,6 +102,21 @@ async def test_signing_in_and_out(pages):
         assert await desk.page.input_value("#password") == ""
 
 
+async def test_changing_the_password(pages):
+    """A wrong old password is said and nothing is lost; the right one closes the dialog and empties it."""
+    async with at_desk(pages, scripted(free)) as desk:
+        await desk.state("available")
+        await desk.page.click("#password-open")
+        await desk.page.fill("#password-old", "wrong")
+        await desk.page.fill("#password-new", "a better one 27")
+        await desk.page.press("#password-new", "Enter")
+        await desk.page.wait_for_selector("text=The old password is wrong.")
+        await desk.page.fill("#password-old", "right")
+        await desk.page.press("#password-old", "Enter")
+        await desk.page.wait_for_selector("#change-password", state="hidden")
+        assert await desk.page.input_value("#password-new") == ""
+
+
 async def test_a_ring_is_answered_with_one_tap(pages):
     """A ring shows above everything, flashes the title, and one click on Accept is all it takes."""
     async with at_desk(pages, scripted(free)) as desk:

@@ -161,18 +161,6 @@ export function span(seconds) {
 }
 
 /**
- * Minutes and seconds for a running clock: "0:07", "12:40", "1:02:03".
- * @param {number} seconds
- */
-export function clock(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
-  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor(whole / 60) % 60;
-  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}`;
-}
-
-/**
  * Age as a clinician says it: months below two years.
  * @param {number} months
  */

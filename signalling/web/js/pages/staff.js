@@ -45,6 +45,11 @@ export class Staff {
       void this.#signIn();
     });
     onclick("sign-out", () => this.signOut());
+    onclick("password-open", () => dialog("change-password").showModal());
+    $("change-password-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      void changePassword();
+    });
     for (const button of document.querySelectorAll("[data-reload]")) {
       button.addEventListener("click", () => location.reload());
     }
@@ -87,7 +92,7 @@ export class Staff {
       await this.#fetchToken();
       this.#open();
     } catch (error) {
-      complain("sign-in-error", refusalText(codeOf(error)));
+      complain("sign-in-error", doorText(codeOf(error)));
       password.select();
     } finally {
       button?.removeAttribute("aria-busy");
@@ -140,10 +145,31 @@ export class Staff {
     show("staff-nav", inside);
     show("link", inside);
     say("me", inside ? this.name : "");
-    if (access === "signed_out") complain("sign-in-error", code ? refusalText(code) : "");
+    if (access === "signed_out") complain("sign-in-error", code ? doorText(code) : "");
     if (access === "stopped") say("stopped-why", refusalText(code));
     this.#options.onchange();
   }
+}
+
+/** Why the door stays closed. @param {string} code */
+function doorText(code) {
+  return code === "forbidden" ? _("This account is not for this page. Please sign in with another one.") : refusalText(code);
+}
+
+async function changePassword() {
+  const old = /** @type {HTMLInputElement} */ ($("password-old"));
+  const fresh = /** @type {HTMLInputElement} */ ($("password-new"));
+  complain("change-password-error", "");
+  try {
+    await call("/api/password", {old: old.value, new: fresh.value});
+  } catch (error) {
+    const code = codeOf(error);
+    complain("change-password-error", code === "credentials_invalid" ? _("The old password is wrong.") : refusalText(code));
+    return;
+  }
+  old.value = fresh.value = "";
+  dialog("change-password").close();
+  toast(_("Password changed."));
 }
 
 /** @param {State} state */

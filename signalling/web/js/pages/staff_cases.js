@@ -4,7 +4,7 @@
 import {groupCode} from "../codes.js";
 import {$, el, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
-import {LANGUAGES, SPECIALTIES, URGENCIES, clock, languageName, refusalText, span} from "../labels.js";
+import {LANGUAGES, SPECIALTIES, URGENCIES, languageName, refusalText, span} from "../labels.js";
 import {attempt, choices, codeOf, complain, dayAndTime, dialog, timeOfDay, toast} from "./staff.js";
 
 /** @import {Session} from "../session.js" */
@@ -20,8 +20,8 @@ export function urgencyMark(urgency) {
 }
 
 /**
- * A span that runs: since an instant, or until one.
- * @param {"since" | "until" | "clock"} kind
+ * A span that runs: since an instant, until one, or so long ago.
+ * @param {"since" | "until" | "ago"} kind
  * @param {number} at UTC epoch seconds
  */
 export function running(kind, at) {
@@ -38,7 +38,7 @@ export function tick(now) {
     const passed = now - Number(at);
     let text = span(passed);
     if (kind === "until") text = passed > 0 ? _("{time} overdue", {time: span(passed)}) : _("in {time}", {time: span(-passed)});
-    if (kind === "clock") text = clock(passed);
+    if (kind === "ago") text = _("{time} ago", {time: span(passed)});
     if (element.textContent !== text) element.textContent = text;
     if (kind === "until") element.toggleAttribute("data-overdue", passed > 0);
   }
@@ -100,7 +100,7 @@ export function takeoverNotice(session, consult, takeover) {
   return el("div", {className: "notice ask", role: "alert", "data-request": takeover.request},
     el("p", {},
       el("strong", {}, _("Another device asks to take the patient’s place.")), " ",
-      _("Allow it only if the patient says it is theirs."), " ", running("since", takeover.at)),
+      _("Allow it only if the patient says it is theirs."), " (", running("ago", takeover.at), ")"),
     el("div", {className: "row"}, button(true, _("Allow")), button(false, _("Refuse"))));
 }
 
