@@ -90,8 +90,9 @@ function render() {
   const waits = ["waiting", "ringing", "callback"].includes(state);
   if (call && !CALL.includes(before)) begin();
   wake.keep(call || waits);
-  say("link", link === "waiting" && !call ? refusal({code: linkCode === "restarting" ? linkCode : "connection_lost"}) : "");
-  show("link", Boolean($("link").textContent));
+  const lost = !["open", "closed"].includes(link) && Boolean(session.state.me);
+  say("link", refusal({code: linkCode === "restarting" ? linkCode : "connection_lost"}));
+  show("link", lost && !call);
   if (state === "error") say("errortext", refusal({code: linkCode}));
   if (!view) return;
   renderEmergency();
@@ -120,7 +121,7 @@ function renderEmergency() {
   const number = view?.post?.emergencyLine ?? "";
   const line = /** @type {HTMLAnchorElement} */ ($("line"));
   line.href = `tel:${number.replace(/[^\d+*#]/g, "")}`;
-  say("line", _("Call {number}", {number}));
+  say("line", _("Call {number}", {number: number.replaceAll(" ", "\u00a0")}));
   show("line", Boolean(number));
   show("noline", !number);
 }
@@ -168,7 +169,7 @@ function renderCall() {
   let note = "";
   if (endpoint === "interrupted") note = _("The connection is interrupted. Please stay, the call comes back by itself.");
   else if (away && endpoint !== "connected") note = _("The specialist's connection is lost. We keep the call for you.");
-  else if (link !== "open" && link !== "idle") note = _("The connection to our service is lost. We try again by ourselves; you can go on talking.");
+  else if (link !== "open") note = _("The connection to our service is lost. We try again by ourselves; you can go on talking.");
   else if (endpoint !== "connected") note = _("Connecting picture and sound …");
   say("callnote", note);
   media.renderPicture(endpoint === "connected" ? (session.endpoint?.stats()?.pictureAgeMs ?? 0) : 0, name);
