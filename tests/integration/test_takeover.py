@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from signalling.wire.terms import Specialty
-from tests.support.clinic import Clinic
+from tests.support.clinic import Clinic, form
 from tests.support.peer import Peer
 
 
@@ -33,8 +33,6 @@ async def waiting(clinic: Clinic) -> tuple[Peer, Device]:
     patient = clinic.peer(joined["session"], joined["consult"])
     patient.resume = joined["resume"]
     await patient.open()
-    from tests.support.clinic import form
-
     await patient.done("intake", form=form())
     return patient, Device(clinic, made.token)
 

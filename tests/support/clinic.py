@@ -250,13 +250,14 @@ async def open_clinic(settings: Config) -> AsyncIterator[Clinic]:
         mock.patch.object(passwords, "_hasher", _cheap),
         mock.patch.object(passwords, "DUMMY_HASH", _cheap.hash("nobody's")),
     ):
-        async with app.open_node(settings, None) as node:
-            connector = aiohttp.TCPConnector(limit=0)
-            async with aiohttp.ClientSession(cookie_jar=jar, connector=connector) as http:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(cookie_jar=jar, connector=connector) as http:
+            # The node ends first, with everybody still connected, as it does in service.
+            async with app.open_node(settings, None) as node:
                 clinic = Clinic(node, http)
                 yield clinic
-                for peer in clinic.peers:
-                    await peer.close()
+            for peer in clinic.peers:
+                await peer.close()
 
 
 def free_port() -> int:
