@@ -111,13 +111,13 @@ def deadline_table() -> str:
             ConsultId(""), state=state, specialist=AccountId(""), ring_until=0.0, expires_at=0.0
         )
         follows = []
-        for _ in range(2):  # a promise runs out twice: it becomes overdue, then it expires
+        while (
+            consult.state is state
+        ):  # a promise runs out twice: it becomes overdue, then it expires
             event = lifecycle.on_deadline(consult, _PAST_ALL, ConsultPolicy())
             assert event is not None
             consult = lifecycle.apply(consult, event)
             follows.append(f"`{tag_of(type(event))}` → {consult.state}")
-            if consult.state is not state:
-                break
         rows.append([state, words, ", then ".join(follows)])
     return _rows(["state", "runs out", "what follows"], rows)
 

@@ -454,18 +454,18 @@ def on_deadline(consult: Consult, now: float, policy: ConsultPolicy) -> ev.Event
             return ev.Expired(at=now, consult=consult.id)
         case S.WAITING:
             return promise(consult, CallbackReason.WAITED_TOO_LONG, now, policy)
-        case S.RINGING if consult.specialist is not None:
+        case S.RINGING:
+            assert consult.specialist is not None
             return ev.RingTimedOut(at=now, consult=consult.id, specialist=consult.specialist)
-        case S.IN_CALL | S.INTERRUPTED if consult.specialist is not None:
+        case S.IN_CALL | S.INTERRUPTED:
+            assert consult.specialist is not None
             return ev.Ended(
                 at=now, consult=consult.id, specialist=consult.specialist, outcome=Outcome.LOST
             )
-        case S.CALLBACK if consult.overdue:
-            return ev.Expired(at=now, consult=consult.id)
-        case S.CALLBACK:
+        case _ if not consult.overdue:  # only the call-back is left: it runs out twice
             return ev.CallbackOverdue(at=now, consult=consult.id)
         case _:
-            return None
+            return ev.Expired(at=now, consult=consult.id)
 
 
 def promise(

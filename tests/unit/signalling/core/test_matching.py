@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signalling.core import events as ev
@@ -317,6 +317,7 @@ def rotas(draw: st.DrawFn) -> list[Candidate]:
 times = st.integers(0, 200).map(lambda s: T0 + s)
 
 
+@settings(deadline=None)
 @given(consults=consults(), rota=rotas(), now=times)
 def test_one_ring_each(consults: list[Consult], rota: list[Candidate], now: float) -> None:
     """A pass rings each specialist at most once, decides about each consult at most once, and the table agrees."""
@@ -330,6 +331,7 @@ def test_one_ring_each(consults: list[Consult], rota: list[Candidate], now: floa
         lifecycle.apply(by_id[decision.consult], decision)
 
 
+@settings(deadline=None)
 @given(consults=consults(), rota=rotas(), now=times)
 def test_the_more_urgent_never_waits_behind(
     consults: list[Consult], rota: list[Candidate], now: float
@@ -348,6 +350,7 @@ def test_the_more_urgent_never_waits_behind(
         assert free <= consult.tried, "a free specialist is left while somebody waits for one"
 
 
+@settings(deadline=None)
 @given(consults=consults(), rota=rotas(), now=times, seed=st.randoms())
 def test_the_answer_does_not_depend_on_the_order_of_asking(
     consults: list[Consult], rota: list[Candidate], now: float, seed: Any
@@ -360,6 +363,7 @@ def test_the_answer_does_not_depend_on_the_order_of_asking(
     assert match(shuffled, turned, now, POLICY) == expected
 
 
+@settings(deadline=None)
 @given(consults=consults(), rota=rotas(), now=times)
 def test_the_right_field_is_never_passed_over(
     consults: list[Consult], rota: list[Candidate], now: float

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auth.roles import Role
@@ -423,6 +423,7 @@ def test_a_wait_is_unknown_until_it_was_seen_often_enough() -> None:
     assert waits.medians() == {Urgency.RED: 30}
 
 
+@settings(deadline=None)
 @given(seen=st.lists(st.floats(0, 10_000), min_size=5, max_size=40), window=st.integers(3, 10))
 def test_the_estimate_is_the_median_of_the_newest(seen: list[float], window: int) -> None:
     """The estimate is the median of the last ``median_window`` waits, whatever came before."""
