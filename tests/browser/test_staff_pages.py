@@ -20,6 +20,20 @@ from tests.browser.staff_screenshots import CHROMIUM, FLAGS
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 
 
+WATCH_TRACKS = """() => {
+    window.live = [];
+    const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await get(wanted);
+        window.live.push(...stream.getTracks());
+        return stream;
+    };
+}"""
+ALL_ENDED = (
+    "() => window.live.length > 0 && window.live.every(track => track.readyState === 'ended')"
+)
+
+
 @pytest.fixture(scope="module")
 def pages() -> Pages:
     return Pages()
@@ -157,26 +171,23 @@ async def test_a_ring_is_declined_with_its_reason(pages):
 
 
 async def test_a_ring_that_is_over_is_said(pages):
-    """Accepting too late tells what happened instead of doing nothing."""
+    """Accepting too late tells what happened, and no camera stays on."""
     async with at_desk(pages, FakeStaff(script=ringing, refuse={"accept": "ring_over"})) as desk:
         await desk.state("ringing")
+        await desk.page.evaluate(WATCH_TRACKS)
         await desk.page.click("#accept")
         await desk.page.wait_for_selector("#ring-error >> text=The ring is over")
+        await desk.page.wait_for_function("() => window.live.length === 2")
+        await desk.fake.tell(free()[0])
+        await desk.state("available")
+        await desk.page.wait_for_function(ALL_ENDED)
 
 
 async def test_going_on_call_asks_for_what_a_ring_needs(pages):
     """The switch opens sound, tries camera and microphone, lets them go, and then tells the server."""
     async with at_desk(pages, scripted(lambda: [fs.desk(SpecialistState.OFF_CALL)])) as desk:
         await desk.state("off_call")
-        await desk.page.evaluate("""() => {
-            window.live = [];
-            const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-            navigator.mediaDevices.getUserMedia = async (wanted) => {
-                const stream = await get(wanted);
-                window.live.push(...stream.getTracks());
-                return stream;
-            };
-        }""")
+        await desk.page.evaluate(WATCH_TRACKS)
         await desk.page.click("#oncall")
         assert (await desk.asked("on_call"))["on"] is True
         states = await desk.page.evaluate("window.live.map(track => track.readyState)")
@@ -264,6 +275,20 @@ async def test_a_displaced_tab_says_so_and_stays_quiet(pages):
         await desk.page.evaluate("dispatchEvent(new Event('online'))")
         await desk.page.wait_for_timeout(1_500)
         assert len(desk.fake.asked) == before == 1
+
+
+async def test_a_displaced_call_lets_go_of_everything(pages):
+    """Displaced in a call, the tab stops camera, microphone and the connection to the patient."""
+    async with at_desk(pages, scripted(calling)) as desk:
+        await desk.state("in_call")
+        await desk.page.wait_for_selector("#self", state="visible")
+        await desk.page.evaluate(
+            "window.live = document.getElementById('self').srcObject.getTracks()"
+        )
+        for socket in desk.fake.sockets:
+            await socket.close(code=4010)
+        await desk.state("displaced")
+        await desk.page.wait_for_function(ALL_ENDED)
 
 
 async def test_a_lost_socket_is_said_and_mended(pages):

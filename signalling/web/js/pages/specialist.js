@@ -51,10 +51,9 @@ function render() {
     closeCheck();
     dialog("invite").close();
   } else {
-    if (wasInCall) {
-      callView.close();
-      deskView.refreshPast();
-    }
+    if (wasInCall) deskView.refreshPast();
+    // Opened by the tap on Accept; if the ring was over by then, no camera stays on.
+    if (wasInCall || (callView.devices && page !== "ringing")) callView.close();
     document.body.dataset["endpoint"] = "";
     if (inside && state?.desk) deskView.render(state.desk);
     renderNotices(page === "available" || page === "ringing");

@@ -127,7 +127,9 @@ export class Staff {
   /** @param {State} state */
   #linkChanged(state) {
     if (state.link === "closed" && state.linkCode) {
+      const gone = this.session;
       this.session = null;
+      gone?.close(); // its call as well: who took our place talks now
       const code = state.linkCode;
       if (code === "displaced") this.#enter("displaced", "");
       else if (["unauthenticated", "signed_out", "token_invalid"].includes(code)) this.#enter("signed_out", code);
