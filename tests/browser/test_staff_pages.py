@@ -292,15 +292,17 @@ async def test_a_displaced_call_lets_go_of_everything(pages):
 
 
 async def test_a_lost_socket_is_said_and_mended(pages):
-    """Without a connection the desk says so, and says it no more once it is back."""
+    """Without a connection the desk doesn't claim that somebody could ring here; once it is back, it does."""
     async with at_desk(pages, scripted(free)) as desk:
         await desk.state("available")
         desk.fake.silent = True
         await desk.fake.drop()
         await desk.page.wait_for_selector('#link[data-link="lost"]')
+        assert await desk.page.inner_text("#oncall-words") == "On call, but not connected"
         desk.fake.silent = False
         await desk.page.evaluate("dispatchEvent(new Event('online'))")
         await desk.page.wait_for_selector('#link[data-link="up"]')
+        await desk.page.wait_for_selector("#oncall-words >> text=You are on call")
 
 
 async def test_an_operator_makes_an_account(pages):

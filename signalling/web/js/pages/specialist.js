@@ -55,7 +55,7 @@ function render() {
     // Opened by the tap on Accept; if the ring was over by then, no camera stays on.
     if (wasInCall || (callView.devices && page !== "ringing")) callView.close();
     document.body.dataset["endpoint"] = "";
-    if (inside && state?.desk) deskView.render(state.desk);
+    if (inside && state?.desk) deskView.render(state.desk, state.link === "open");
     renderNotices(page === "available" || page === "ringing");
   }
   wasInCall = calling;

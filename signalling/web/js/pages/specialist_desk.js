@@ -30,14 +30,17 @@ export class DeskView {
     onclick("past-more", () => attempt(() => this.#fetchPast(this.#past.at(-1)?.at)));
   }
 
-  /** @param {Desk} desk */
-  render(desk) {
+  /** @param {Desk} desk @param {boolean} connected without a connection nobody can ring here, whatever the desk said last */
+  render(desk, connected) {
     const on = desk.state !== "off_call";
     $("oncall").setAttribute("aria-checked", String(on));
-    say("oncall-words", on ? _("You are on call") : _("You are off call"));
-    say("oncall-hint", on
-      ? _("Patients are put through to you. Keep this page open; it rings aloud.")
-      : _("Nobody is put through to you. Go on call when you are ready."));
+    const [words, hint] = !on
+      ? [_("You are off call"), _("Nobody is put through to you. Go on call when you are ready.")]
+      : connected
+        ? [_("You are on call"), _("Patients are put through to you. Keep this page open; it rings aloud.")]
+        : [_("On call, but not connected"), _("Nobody can ring you until the connection is back. We try again by ourselves.")];
+    say("oncall-words", words);
+    say("oncall-hint", hint);
     const queue = inOrder(desk.queue ?? []);
     fillList($("queue"), queue, (item) => item.consult, (item) => caseRow(item, "wait"));
     say("queue-count", queue.length ? String(queue.length) : "");
