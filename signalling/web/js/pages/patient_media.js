@@ -92,11 +92,11 @@ export class Media {
     show("selfview", camera);
     this.#self.className = facing === "environment" ? "back" : "";
     const muted = state.audio === "muted";
-    $("mute").ariaPressed = String(muted);
-    say("mute", muted ? _("Microphone is off") : _("Mute"));
-    $("camera").ariaPressed = String(!camera && heard);
+    $("mute").classList.toggle("off", muted);
+    say("mute", muted ? _("Microphone on") : _("Mute"));
+    $("camera").classList.toggle("off", !camera);
     say("camera", camera ? _("Camera off") : _("Camera on"));
-    say("seen", seen(call, camera, heard));
+    say("seen", seen(call, camera, heard && !(call && muted)));
     say("trouble", trouble(state));
     this.#renderChoices();
   }
@@ -128,7 +128,7 @@ function seen(call, camera, heard) {
     if (camera) return _("The camera is on here, nobody sees you yet.");
     return heard ? _("The microphone is on here, nobody hears you yet.") : _("You can wait without camera and microphone.");
   }
-  if (camera) return "";
+  if (camera) return heard ? "" : _("Your microphone is off. You are seen, not heard.");
   return heard ? _("Your camera is off. You are heard, not seen.") : _("You are neither heard nor seen. You can write.");
 }
 
