@@ -52,7 +52,7 @@ Page = Literal["patient", "specialist", "operator"]
 
 ENDINGS = (*Outcome, ConsultState.ABANDONED, ConsultState.EXPIRED)
 """How a consult can be over: an outcome, or a terminal state that has none."""
-MESSAGE_TYPES = tuple(str(kind.__struct_config__.tag) for kind in get_args(messages.ClientMessage))
+MESSAGE_TYPES = tuple(messages.TAGS.values())
 FORWARDED_TYPES = ("description", "candidate")
 
 # Bounds in seconds, each list around the figure that a promise of ours names.

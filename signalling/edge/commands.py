@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from auth import turn
-from auth.roles import Action, Role, require
+from auth.errors import PermissionDenied
+from auth.roles import Action, Role, may
 from signalling.config import TurnConfig
 from signalling.core import events as ev
 from signalling.core import matching, triage
@@ -24,7 +25,7 @@ from signalling.core.lifecycle import CALL, Consult
 from signalling.core.presence import Presence
 from signalling.edge import rota
 from signalling.edge.clock import now
-from signalling.edge.connections import Connection, Connections, Forward
+from signalling.edge.connections import Connection, Connections, Forward, Route
 from signalling.edge.consults import Consults, qr_svg
 from signalling.edge.history import History
 from signalling.edge.house import House
@@ -101,8 +102,8 @@ class Commands:
         self._history = History(ledger)
         self._at_once: Mapping[type, Callable[[Connection, Any], None]] = {
             m.Ping: self._ping,
-            m.Description: self._forward,
-            m.Candidate: self._forward,
+            m.Description: self._description,
+            m.Candidate: self._candidate,
             m.TurnRequest: self._turn_request,
             m.SetupReport: self._setup_report,
             m.RestartReport: self._restart_report,
@@ -122,13 +123,16 @@ class Commands:
             m.DecideTakeover: self._decide_takeover,
             m.HistoryRequest: self._past,
         }
+        self._permitted: Mapping[Role, Collection[type]] = {
+            role: frozenset(k for k, act in PERMISSIONS.items() if act is None or may(role, act))
+            for role in Role
+        }
 
     def at_once(self, connection: Connection, message: m.ClientMessage) -> bool:
         """Handle a message that needs no store; return False if it needs one. Raises what ``handle`` raises."""
         kind = type(message)
-        action = PERMISSIONS[kind]
-        if action is not None:
-            require(connection.role, action)
+        if kind not in self._permitted[connection.role]:
+            raise PermissionDenied(f"{connection.role} may not send {m.TAGS[kind]}")
         handler = self._at_once.get(kind)
         if handler is None:
             return False
@@ -149,30 +153,45 @@ class Commands:
     def _ping(connection: Connection, message: m.Ping) -> None:
         connection.send(m.Ok(message.id))
 
-    def _forward(self, connection: Connection, message: m.Description | m.Candidate) -> None:
-        """Hand a description or candidate to the other side, under the sender that we know."""
-        consult = self._in_call(connection, message.consult)
-        peer = peer_of(consult, connection.role)
-        if peer is None:
-            raise Refused(Code.PEER_ABSENT)
-        forwarded = (
-            m.PeerDescription(
-                consult.id, connection.participant, connection.instance, message.description
-            )
-            if isinstance(message, m.Description)
-            else m.PeerCandidate(
-                consult.id, connection.participant, connection.instance, message.candidate
-            )
+    def _description(self, connection: Connection, message: m.Description) -> None:
+        """Hand a description to the other side, under the sender that we know."""
+        forwarded = m.PeerDescription(
+            message.consult, connection.participant, connection.instance, message.description
         )
+        self._forward(connection, message, forwarded)
+        self._metrics.message_forwarded("description")
+
+    def _candidate(self, connection: Connection, message: m.Candidate) -> None:
+        """Hand a candidate to the other side, under the sender that we know."""
+        forwarded = m.PeerCandidate(
+            message.consult, connection.participant, connection.instance, message.candidate
+        )
+        self._forward(connection, message, forwarded)
+        self._metrics.message_forwarded("candidate")
+
+    def _forward(
+        self,
+        connection: Connection,
+        message: m.Description | m.Candidate,
+        forwarded: m.PeerDescription | m.PeerCandidate,
+    ) -> None:
+        route = connection.route
+        if route is None or route.consult is not self._ledger.consults.get(message.consult):
+            route = connection.route = self._route(connection, message.consult)
         payload = codec.encode(forwarded)
-        local = self._connections.get(peer)
+        local = self._connections.get(route.peer)
         if local is not None:
             local.socket.send(payload)
         else:
-            self._push.spawn(self._post(connection, peer, payload, message.id))
-        self._metrics.message_forwarded(
-            "description" if isinstance(message, m.Description) else "candidate"
-        )
+            self._push.spawn(self._post(connection, route.peer, payload, message.id))
+
+    def _route(self, connection: Connection, consult_id: ConsultId) -> Route:
+        """Return who is at the other end of the call that this connection is in; raises Refused if it is in none."""
+        consult = self._in_call(connection, consult_id)
+        peer = peer_of(consult, connection.role)
+        if peer is None:
+            raise Refused(Code.PEER_ABSENT)
+        return Route(consult, peer)
 
     async def _post(
         self, sender: Connection, peer: ParticipantId, payload: bytes, request_id: int
@@ -182,9 +201,9 @@ class Commands:
             self._metrics.refused(Code.PEER_ABSENT)
             sender.send(m.Error(code=Code.PEER_ABSENT, re=request_id))
 
-    def _in_call(self, connection: Connection, consult_id: str) -> Consult:
+    def _in_call(self, connection: Connection, consult_id: ConsultId) -> Consult:
         """Return the call that this connection is in; raises Refused for any other consult."""
-        consult = self._ledger.consults.get(ConsultId(consult_id))
+        consult = self._ledger.consults.get(consult_id)
         if consult is None or not self._takes_part(connection, consult):
             raise Refused(Code.NOT_FOUND)
         if consult.state not in CALL:

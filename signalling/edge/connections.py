@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import msgspec
 
 from auth.roles import Role
+from signalling.core.lifecycle import Consult
 from signalling.edge.socket import Socket
 from signalling.store.base import InboxId, Lease, Store, StoreError
 from signalling.wire import codec
@@ -79,6 +80,15 @@ encode_notice = msgspec.json.Encoder().encode
 decode_notice = msgspec.json.Decoder(AnyNotice).decode
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a connection's descriptions and candidates go: decided once for each state of its consult."""
+
+    consult: Consult
+    """The state that it was decided on. States are immutable, so it holds while the ledger has this very object."""
+    peer: ParticipantId
+
+
 @dataclass(slots=True, eq=False)
 class Connection:
     """One authenticated WebSocket. ``eq=False``: told apart by identity."""
@@ -101,6 +111,7 @@ class Connection:
     last_view: bytes = b""
     """The consult view sent last: equal ones are not sent again."""
     last_desk: bytes = b""
+    route: Route | None = None
 
     @property
     def account(self) -> AccountId | None:

@@ -33,6 +33,7 @@ _PONG: Final = 0x8A
 _GOING_AWAY: Final = 1001
 _CLOSE_WAIT_S: Final = 2.0
 """How long a closing socket may take to flush its close frame; then it is aborted (``ws.close`` can hang for ever)."""
+_MEDIUM: Final = struct.Struct("!BBH").pack
 _PARSER_LIMIT: Final = 2**16
 _PARSER_MAX_BYTES: Final = MAX_MESSAGE_BYTES + 1
 """aiohttp refuses a message that reaches its limit; ours may be reached."""
@@ -44,7 +45,7 @@ def _frame(first: int, payload: bytes) -> bytes:
     if length < 126:
         return bytes((first, length)) + payload
     if length < 65_536:
-        return struct.pack("!BBH", first, 126, length) + payload
+        return _MEDIUM(first, 126, length) + payload
     return struct.pack("!BBQ", first, 127, length) + payload
 
 
@@ -218,9 +219,10 @@ class Socket:
         self.heard = True
         if self._code is not None and kind is not WSMsgType.CLOSE:
             return
+        if kind is WSMsgType.TEXT:
+            self.on_text(data)  # type: ignore[arg-type]
+            return
         match kind:
-            case WSMsgType.TEXT:
-                self.on_text(data)  # type: ignore[arg-type]
             case WSMsgType.PING:
                 self.on_ping()
                 self._write(_frame(_PONG, bytes(data)))  # type: ignore[call-overload]

@@ -10,7 +10,8 @@ Which role may send what is one table: ``auth.roles.PERMISSIONS``, by way of ``s
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -44,6 +45,9 @@ MAX_MESSAGE_BYTES = 65_536
 
 RequestId = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9:_-]{1,64}$")]
+KnownConsult = Annotated[ConsultId, msgspec.Meta(min_length=1, max_length=64)]
+"""A consult that is only looked up in memory, in the messages of which there are most: what is not found is refused, so
+the pattern of ids isn't matched too (0.5 µs)."""
 Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,36}$")]
 Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
 """BCP 47, the part that we use."""
@@ -97,10 +101,17 @@ class SessionDescription(Part, frozen=True):
 class IceCandidate(Part, frozen=True):
     """RTCIceCandidateInit (W3C webrtc §4.8); an empty ``candidate`` ends a generation."""
 
-    candidate: Annotated[str, msgspec.Meta(max_length=1_024, pattern=r"^(candidate:[^\r\n]*)?$")]
+    candidate: Annotated[str, msgspec.Meta(max_length=1_024)]
+    """One line that begins with ``candidate:``, or nothing."""
     sdp_mid: Annotated[str, msgspec.Meta(max_length=32)] | None = None
     sdp_m_line_index: Annotated[int, msgspec.Meta(ge=0, le=63)] | None = None
     username_fragment: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could add a line to the recipient's SDP; as a pattern this costs 1.4 µs, seven times as much."""
+        text = self.candidate
+        if text and (not text.startswith("candidate:") or "\n" in text or "\r" in text):
+            raise ValueError("a candidate is one line that begins with candidate:")
 
 
 class IceServer(Part, frozen=True):
@@ -278,14 +289,14 @@ class Chat(FromClient, frozen=True, tag="chat"):
 class Description(FromClient, frozen=True, tag="description"):
     """A local description for the other participant. Forwarded, never stored; answered only by an error."""
 
-    consult: Id
+    consult: KnownConsult
     description: SessionDescription
 
 
 class Candidate(FromClient, frozen=True, tag="candidate"):
     """A local candidate for the other participant (trickle ICE, RFC 8838). Forwarded, never stored."""
 
-    consult: Id
+    consult: KnownConsult
     candidate: IceCandidate | None
 
 
@@ -391,6 +402,10 @@ ClientMessage = (
     Hello | Ping | Intake | Leave | Chat | Description | Candidate | TurnRequest | OnCall | Accept | Decline | CallBack
     | Transfer | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
 )  # fmt: skip
+TAGS: Mapping[type[FromClient], str] = {
+    kind: str(kind.__struct_config__.tag) for kind in get_args(ClientMessage)
+}
+"""What each type is called on the wire."""
 
 
 # -- From the server -------------------------------------------------------------------------------------------------

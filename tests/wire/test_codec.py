@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from signalling.wire import codec
 from signalling.wire.codes import CODES, Code
-from signalling.wire.messages import MAX_MESSAGE_BYTES, Chat, FromClient
+from signalling.wire.messages import MAX_MESSAGE_BYTES, Candidate, Chat, FromClient
 
 SAMPLES = [
     path.read_bytes() for path in sorted((Path(__file__).parent / "golden").glob("client.*.json"))
@@ -178,3 +178,25 @@ def test_every_code_has_its_row():
     closes = [info.close for info in CODES.values() if info.close is not None]
     assert all(4000 <= close < 5000 for close in closes)
     assert all(400 <= info.status < 600 for info in CODES.values())
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "a=candidate:1", " candidate:1", "candidate:1\n", "candidate:1\ra=x", "\n"]
+)
+def test_a_candidate_is_one_line(text: str) -> None:
+    """A candidate that could add a line to the recipient's SDP, or is none, is malformed; its id is still read."""
+    sent = {"type": "candidate", "id": 7, "consult": "c", "candidate": {"candidate": text}}
+    with pytest.raises(codec.WireError) as refused:
+        codec.decode(json.dumps(sent).encode())
+    assert refused.value.code is Code.MALFORMED
+    assert refused.value.request_id == 7
+
+
+@pytest.mark.parametrize("text", ["", "candidate:1 1 udp 1 192.0.2.1 9 typ host"])
+def test_a_good_candidate_is_taken(text: str) -> None:
+    """A candidate's line is taken, and so is the empty one that ends a generation."""
+    sent = {"type": "candidate", "id": 7, "consult": "c", "candidate": {"candidate": text}}
+    message = codec.decode(json.dumps(sent).encode())
+    assert isinstance(message, Candidate)
+    assert message.candidate is not None
+    assert message.candidate.candidate == text

@@ -75,7 +75,7 @@ export const RETRY_CODES = [
 /**
  * RTCIceCandidateInit (W3C webrtc §4.8); an empty `candidate` ends a generation.
  * @typedef {object} IceCandidate
- * @property {string} candidate
+ * @property {string} candidate One line that begins with `candidate:`, or nothing.
  * @property {string|null} [sdpMid]
  * @property {number|null} [sdpMLineIndex]
  * @property {string|null} [usernameFragment]
