@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from typing_extensions import override
 
 from auth.redact import RedactingFilter
@@ -49,6 +50,7 @@ def configure(settings: LogConfig, stream: TextIO | None = None) -> None:
         settings.format is LogFormat.AUTO and not out.isatty()
     )
     handler = logging.StreamHandler(out)
+    handler.addFilter(_ServerFilter())
     handler.addFilter(_ContextFilter())
     handler.addFilter(RedactingFilter())
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
@@ -59,6 +61,25 @@ def configure(settings: LogConfig, stream: TextIO | None = None) -> None:
     for name in QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
+
+
+class _ServerFilter(logging.Filter):
+    """Takes out what aiohttp tells of requests: the client's address, and of broken ones the very bytes.
+
+    A broken request is the business of who sent it, not of an operator: it is told at DEBUG only.
+    """
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != "aiohttp.server":
+            return True
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        record.msg, record.args = "request_failed", ()
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.exc_info, record.exc_text = "request_broken", None, None
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+            return logging.getLogger().isEnabledFor(logging.DEBUG)
+        return True
 
 
 class _ContextFilter(logging.Filter):

@@ -7,6 +7,7 @@ JSON bodies in, JSON bodies out, every refusal a code. Cross-site requests are k
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, TypeVar
@@ -157,11 +158,15 @@ def _refused(request: web.Request, refused: Refused) -> web.Response:
 
 
 async def body_of(request: web.Request, kind: type[_T]) -> _T:
-    """Return the request's body; raises Refused ``malformed`` or ``too_large``."""
+    """Return the request's body; raises Refused ``malformed`` or ``too_large``, 408 for one that comes too slowly."""
     if request.content_type != "application/json":
         raise Refused(Code.MALFORMED)
     try:
-        return msgspec.json.decode(await request.read(), type=kind)
+        async with asyncio.timeout(request.app[keys.CONFIG].limits.hello_timeout_s):
+            data = await request.read()
+        return msgspec.json.decode(data, type=kind)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused(Code.MALFORMED) from None
 

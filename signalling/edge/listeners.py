@@ -36,7 +36,14 @@ async def listen(server: ServerConfig) -> socket.socket:
 @contextlib.asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[web.AppRunner]:
     """Run an application until the block ends; its sites are the caller's."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=75.0)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=1.0,
+        keepalive_timeout=75.0,
+        # What is left of a refused request's body is read for this long only: after that the client is wasting us.
+        lingering_time=1.0,
+    )
     await runner.setup()
     try:
         yield runner
