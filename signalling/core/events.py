@@ -147,6 +147,8 @@ class ChatSent(Event, frozen=True, tag="chat_sent"):
     key: str
     content: str
     digest: str
+    by: AccountId | None = None
+    """The specialist who wrote it: after a transfer there were two."""
 
 
 class CallbackPromised(Event, frozen=True, tag="callback_promised"):

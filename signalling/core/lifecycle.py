@@ -107,10 +107,6 @@ class Consult:
         """Whether nothing can happen any more."""
         return self.state in TERMINAL
 
-    def concerns(self, account: AccountId) -> bool:
-        """Whether this specialist is rung for, or in, this consult now."""
-        return self.specialist == account and self.state in CALL | {S.RINGING}
-
 
 Guard = Callable[[Consult, ev.Event], Code | None]
 

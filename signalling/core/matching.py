@@ -3,7 +3,8 @@
 
 Consults are served by urgency, then by the time since the patient began to wait. For each, one specialist at a time is
 rung: of the right specialty if there is one, otherwise (the group is widened) of any; among those, one who shares the
-patient's language before one who needs an interpreter, and then who has rested longest. Who was rung for this consult
+patient's language before one who needs an interpreter, who answered before who let it ring, and then who has rested
+longest. Who was rung for this consult
 in this round isn't rung again. If nobody is left to ring, the patient is promised a call-back: nothing is dismissed in
 silence. The search goes on while the promised patient is present, round after round with a pause between them.
 """
@@ -114,6 +115,7 @@ def best(consult: Consult, free: Iterable[Candidate], *, again: bool = False) ->
         key=lambda c: (
             consult.specialty not in c.specialties,
             not shares_language(consult, c),
+            c.presence.missed,
             c.presence.last_call_at,
             c.id,
         ),

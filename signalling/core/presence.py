@@ -34,6 +34,8 @@ class Presence:
     """Since when the state holds."""
     last_call_at: float = 0.0
     """When the last call ended (while in one: began): who has rested longest is rung first."""
+    missed: int = 0
+    """Rings in a row that were not answered: who doesn't answer must not cost every new patient a ring's length."""
 
 
 REST = "rest"
@@ -83,7 +85,15 @@ def apply(presence: Presence, event: ev.Event) -> Presence:
         consult=(consult or presence.consult) if state in (P.RINGING, P.IN_CALL) else None,
         since=presence.since if state == presence.state else event.at,
         last_call_at=event.at if kind in _CALLS else presence.last_call_at,
+        missed=_missed(presence.missed, kind),
     )
+
+
+def _missed(before: int, kind: type[ev.Event]) -> int:
+    """Any sign of life begins the count again; being rung, and a patient who leaves meanwhile, is none."""
+    if kind is ev.RingTimedOut:
+        return before + 1
+    return before if kind in (ev.Rung, ev.Abandoned) else 0
 
 
 _SWITCH: Mapping[type[ev.Event], bool] = {ev.WentOnCall: True, ev.WentOffCall: False}

@@ -215,7 +215,7 @@ class Commands:
         if connection.role is Role.PATIENT:
             return connection.consult == consult.id
         account = connection.account
-        return account is not None and consult.concerns(account)
+        return account is not None and consult.specialist == account and consult.state in CALL
 
     def _turn_request(self, connection: Connection, message: m.TurnRequest) -> None:
         ice = self.ice_servers(connection)
@@ -320,6 +320,7 @@ class Commands:
                     key=message.key,
                     content=content_id,
                     digest=hashlib.sha256(body).hexdigest(),
+                    by=connection.account,
                 )
             ]
 

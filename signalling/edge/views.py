@@ -64,14 +64,17 @@ def entry(event: ev.Event, version: int, text: str = "") -> Entry | None:
     kind = ENTRIES.get(type(event))
     if kind is None or (isinstance(event, ev.TakeoverDecided) and not event.allow):
         return None
-    by_specialist = isinstance(event, ev.Accepted | ev.Transferred)
-    author = ev.SPECIALIST if by_specialist else getattr(event, "role", "") or ev.PATIENT
+    by = event.by if isinstance(event, ev.ChatSent) else None
+    author = getattr(event, "role", ev.PATIENT)
+    if isinstance(event, ev.Accepted | ev.Transferred):
+        author, by = ev.SPECIALIST, event.specialist
     return Entry(
         consult=event.consult,  # type: ignore[attr-defined]
         cursor=version,
         at=event.at,
         kind=kind,
         author=author,
+        by=by,
         key=event.key if isinstance(event, ev.ChatSent) else "",
         text=text,
     )

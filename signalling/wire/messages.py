@@ -496,7 +496,9 @@ class Entry(FromServer, frozen=True, tag="entry"):
         "chat", "joined", "accepted", "transferred", "lost", "back", "device_changed", "ended"
     ]
     author: str = ""
-    """The role that did it."""
+    """The role that did it; empty = time did."""
+    by: AccountId | None = None
+    """The specialist who did it: after a transfer there were two."""
     key: str = ""
     text: str = ""
 

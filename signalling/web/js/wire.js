@@ -454,7 +454,8 @@ export const RETRY_CODES = [
  * @property {number} cursor
  * @property {number} at
  * @property {"accepted"|"back"|"chat"|"device_changed"|"ended"|"joined"|"lost"|"transferred"} kind
- * @property {string} [author] The role that did it.
+ * @property {string} [author] The role that did it; empty = time did.
+ * @property {string} [by] The specialist who did it: after a transfer there were two.
  * @property {string} [key]
  * @property {string} [text]
  */

@@ -317,7 +317,7 @@ const ENTRY_WORDS = {
 
 /**
  * @param {Session} session
- * @param {Pick<Entry, "at" | "kind" | "author" | "key" | "text"> & {unsent: string}} line
+ * @param {Pick<Entry, "at" | "kind" | "author" | "by" | "key" | "text"> & {unsent: string}} line
  */
 function entryRow(session, line) {
   if (line.kind !== "chat") {
@@ -326,12 +326,13 @@ function entryRow(session, line) {
     return el("li", {className: "event"}, names && who ? `${who}: ` : "", ENTRY_WORDS[line.kind] ?? "", line.text ? ` ${line.text}` : "",
       " ", el("span", {className: "at"}, timeOfDay(line.at)));
   }
-  const mine = line.author === "specialist";
+  const colleague = line.author === "specialist" && Boolean(line.by) && line.by !== session.state.me?.participant;
+  const mine = line.author === "specialist" && !colleague;
   const failed = line.unsent && line.unsent !== "waiting";
   const again = failed && line.key ? el("button", {type: "button", className: "quiet"}, _("Send again")) : null;
   again?.addEventListener("click", () => session.retry(line.key ?? ""));
   return el("li", {className: mine ? "line mine" : "line", "data-unsent": line.unsent},
-    el("span", {className: "unseen"}, mine ? _("You") : _("Patient"), ": "),
+    el("span", {className: "unseen"}, mine ? _("You") : colleague ? _("Colleague") : _("Patient"), ": "),
     el("span", {className: "text"}, line.text ?? ""),
     el("span", {className: "at"}, failed ? refusalText(line.unsent) : line.unsent ? _("sending …") : timeOfDay(line.at)),
     again);

@@ -11,10 +11,12 @@ import pytest
 
 from signalling.core import events as ev
 from signalling.core.coordinator import ON_BOTH, ON_SPECIALIST
-from tests.support.consults import T0, consult_in, samples
+from tests.support.consults import AYU, T0, consult_in, replace_event, samples
 
 KINDS = ev.AnyEvent.__args__
 SAMPLES = samples(consult_in("ringing"), T0)
+# A specialist's line names its author; a patient's, as in the shared samples, has nobody to name.
+SAMPLES[ev.ChatSent] = replace_event(SAMPLES[ev.ChatSent], role=ev.SPECIALIST, by=AYU)
 
 FIELDS = {
     # Which consult, account, request, line, link: identifiers made by us, at random.

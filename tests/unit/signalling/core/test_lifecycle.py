@@ -366,7 +366,6 @@ def test_who_was_only_rung_is_not_in_the_consult_afterwards() -> None:
     """A patient who leaves during a ring leaves nobody behind to whom the consult would be shown."""
     consult = consult_in("abandoned")
     assert (consult.specialist, consult.ring_until) == (None, None)
-    assert not consult.concerns(AYU)
     assert consult.ended_at == ABANDONED.at
 
 
@@ -403,13 +402,6 @@ def test_the_newest_note_counts_and_the_outcome_is_kept() -> None:
     consult = fold(note, replace_event(note, content="note-2"), ENDED, start=consult)
     assert (consult.note, consult.summary, consult.outcome) == ("note-2", "summary-1", "advice")
     assert (consult.specialist, consult.ended_at) == (AYU, ENDED.at)
-
-
-def test_a_consult_concerns_who_is_rung_or_in_the_call() -> None:
-    """It concerns the specialist while ringing and in the call, nobody else and never afterwards."""
-    concerned = {story for story in STORIES if consult_in(story).concerns(AYU)}
-    assert concerned == {"ringing", "in_call", "interrupted"}
-    assert not any(consult_in(story).concerns(BUDI) for story in STORIES)
 
 
 # -- time ------------------------------------------------------------------------------------------

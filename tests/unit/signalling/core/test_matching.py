@@ -152,6 +152,14 @@ def test_who_rested_longest_is_rung_first() -> None:
     assert rings([waiting()], [*rota, specialist("dr-4")]) == [(C1, "dr-4")]
 
 
+def test_who_lets_it_ring_comes_after_who_answers() -> None:
+    """Rings missed in a row cost the place before rest does, but not before the field or the language."""
+    silent = specialist("dr-1", last_call_at=0)
+    silent = replace(silent, presence=replace(silent.presence, missed=2))
+    assert rings([waiting()], [silent, specialist("dr-2", last_call_at=T0)]) == [(C1, "dr-2")]
+    assert rings([waiting()], [silent, specialist("dr-3", languages=("ko",))]) == [(C1, "dr-1")]
+
+
 def test_a_ring_lasts_as_long_as_the_policy_says() -> None:
     """The ring carries its end, by the policy's ``ring_s``."""
     (ring,) = match([waiting()], [specialist()], NOW, POLICY)

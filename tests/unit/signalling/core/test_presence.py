@@ -145,6 +145,17 @@ def test_rest_counts_from_the_end_of_the_last_call() -> None:
     assert declined.last_call_at == 0
 
 
+def test_missed_rings_are_counted_until_a_sign_of_life() -> None:
+    """Each ring that times out counts; a patient who leaves meanwhile doesn't, and answering begins the count again."""
+    rung, late = SAMPLES["rung"], SAMPLES["ring_timed_out"]
+    missed = presence.apply(presence.apply(presence.apply(who_is("ringing"), late), rung), late)
+    assert missed.missed == 2
+    again = presence.apply(missed, rung)
+    assert presence.apply(again, SAMPLES["abandoned"]).missed == 2
+    for tag in ("accepted", "ring_declined"):
+        assert presence.apply(again, SAMPLES[tag]).missed == 0
+
+
 def test_the_lease_is_looked_at_while_on_call() -> None:
     """Whoever is on call, in a call too, has a next look at the lease; nobody else."""
     looked_at = {s for s in STORIES if presence.next_check(who_is(s), LATER, POLICY) is not None}
