@@ -65,6 +65,13 @@ class Peer:
         given = {"consult": self.consult, "cursor": self.cursor} if self.consult else {}
         return await self.open(**{**given, **hello})
 
+    def stop_reading(self) -> None:
+        """Take nothing from the network any more, without telling anybody."""
+        connection = None if self._socket is None else self._socket._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.pause_reading()
+
     def abort(self) -> None:
         """Reset the connection; what was under way is lost."""
         connection = None if self._socket is None else self._socket._response.connection
