@@ -34,8 +34,7 @@ _HEADERS = {
     # The fragment never travels, but a path could name what someone is here for.
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
+    "Permissions-Policy": "camera=(self), microphone=(self)",
 }
 _CSP = (
     "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; "

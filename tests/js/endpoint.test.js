@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import {afterEach, beforeEach, test} from "node:test";
 
-import {DirectEndpoint, read} from "../../signalling/web/js/endpoint.js";
+import {DirectEndpoint} from "../../signalling/web/js/endpoint.js";
+import {read} from "../../signalling/web/js/stats.js";
 import {pass, settle, stage, unstage} from "./fakes.js";
 
 /** As much of RTCPeerConnection as negotiation needs (W3C webrtc §4.4); the test sets its states and statistics. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Camera, microphone and screen: what the browser lets us have, and what became of it. No DOM.
 
+import {KINDS} from "./endpoint.js";
+
 /** @typedef {import("./endpoint.js").Kind} Kind */
 /**
  * How a camera or microphone is.
@@ -79,16 +81,11 @@ export class Devices {
    */
   constructor(options) {
     this.#options = options;
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
+    for (const kind of KINDS) {
       this.chosen[kind] = options.storage?.getItem(`selat.${kind}`) ?? "";
     }
     const signal = this.#listeners.signal;
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#devicesChanged(), {signal});
-    for (const name of ["camera", "microphone"]) {
-      navigator.permissions?.query({name: /** @type {PermissionName} */ (name)}).then((permission) => {
-        permission.addEventListener("change", () => this.#permitted(permission.state), {signal});
-      }, () => {}); // Firefox doesn't know these names
-    }
     globalThis.addEventListener?.("pointerdown", () => this.#context?.resume(), {signal});
   }
 
@@ -97,7 +94,7 @@ export class Devices {
    * @param {{audio?: boolean, video?: boolean}} [want]
    */
   async open(want = {audio: true, video: true}) {
-    const kinds = /** @type {Kind[]} */ (["audio", "video"]).filter((kind) => want[kind]);
+    const kinds = KINDS.filter((kind) => want[kind]);
     for (const kind of kinds) {
       this.#wanted[kind] = true;
       this.#enter(kind, "asking");
@@ -149,7 +146,7 @@ export class Devices {
   close() {
     this.#listeners.abort();
     clearInterval(this.#meter);
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
+    for (const kind of KINDS) {
       this.#wanted[kind] = false;
       this.#lose(kind, "off");
     }
@@ -253,17 +250,9 @@ export class Devices {
 
   async #devicesChanged() {
     await this.#enumerate();
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
+    for (const kind of KINDS) {
       if (!this.#wanted[kind] || !["missing", "busy"].includes(this.state[kind])) continue;
       if (this.choices.some((choice) => choice.kind === kind)) await this.open({[kind]: true});
-    }
-  }
-
-  /** @param {PermissionState} state */
-  #permitted(state) {
-    if (state !== "granted") return;
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
-      if (this.#wanted[kind] && this.state[kind] === "denied") this.open({[kind]: true});
     }
   }
 

@@ -68,13 +68,17 @@ export function enter(state) {
   document.body.dataset["state"] = state;
   /** @type {HTMLElement | null} */
   let heading = null;
+  let moved = false;
   for (const section of document.querySelectorAll("[data-in]")) {
     if (!(section instanceof HTMLElement)) continue;
     const here = section.dataset["in"]?.split(" ").includes(state) ?? false;
+    if (here && !heading) {
+      heading = section.querySelector("h1, h2");
+      moved = Boolean(section.hidden);
+    }
     section.hidden = !here;
-    if (here) heading ??= section.querySelector("h1, h2");
   }
-  if (!heading) return;
+  if (!heading || !moved) return; // the same section in another state: whoever writes a message goes on writing
   heading.tabIndex = -1;
   heading.focus({preventScroll: true});
   scrollTo(0, 0);

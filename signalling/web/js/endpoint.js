@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a participant's media goes to. Here: straight to the other participant's browser. No DOM.
 
+import {watchNetwork} from "./network.js";
+import {preferCodecs, voiceFirst} from "./senders.js";
+import {Phases, packets, read} from "./stats.js";
+
+/** @typedef {import("./stats.js").Sample} Sample */
+/** @typedef {import("./stats.js").SetupReport} SetupReport */
+/** @typedef {{trigger: RestartTrigger, recoveredMs?: number}} RestartReport */
 /** @typedef {"audio" | "video"} Kind */
 /**
  * How the endpoint is.
@@ -12,21 +19,8 @@
  */
 /** @typedef {"online" | "connection_change" | "no_media" | "failed" | "resumed" | "page_shown"} RestartTrigger */
 /** @typedef {{type: string, [field: string]: any}} Signal a `description` or `candidate` message's fields */
-/**
- * @typedef {{
- *   connectedMs: number, firstAudioMs?: number, firstFrameMs?: number,
- *   localCandidate: string, remoteCandidate: string, protocol: string,
- * }} SetupReport
- */
-/** @typedef {{trigger: RestartTrigger, recoveredMs?: number}} RestartReport */
-/**
- * Numbers of the last look at getStats (webrtc-stats names where they have one).
- * @typedef {{
- *   audioPackets: number, videoPackets: number, framesDecoded: number, audioEnergy: number, concealedSamples: number,
- *   totalSamples: number, rttMs: number, responses: number,
- *   localCandidate: string, remoteCandidate: string, protocol: string,
- * }} Sample
- */
+/** @type {Kind[]} */
+export const KINDS = ["audio", "video"];
 
 /** While setting up, so that phases are measured to a tenth of a second; afterwards the watch for silence. */
 const POLL_SETUP_MS = 100;
@@ -43,10 +37,6 @@ const RESTART_SLOW_MS = 5_000;
 const RESTART_SLOW_AFTER_MS = 60_000;
 /** An offer unanswered for so long was lost on the way (signalling forwards and forgets): it is sent again. */
 const REOFFER_MS = 4_000;
-/** The set-up report goes without the phases that did not come by then. */
-const SETUP_REPORT_MS = 15_000;
-/** Enough for 640x480 at 20 frames a second; what is above would only fill a thin link's queue. */
-const VIDEO_MAX_BPS = 600_000;
 
 /**
  * One RTCPeerConnection to one other browser, by perfect negotiation (W3C webrtc §10.7, RFC 9429), with trickle ICE
@@ -77,10 +67,7 @@ export class DirectEndpoint {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #poll;
   #listeners = new AbortController();
-  #startedAt = performance.now();
-  /** @type {Partial<SetupReport>} */
-  #setup = {};
-  #setupSent = false;
+  #phases = new Phases(performance.now());
   /** @type {Sample | null} */
   #sample = null;
   /** When RTP last arrived; 0 = none yet, or the other side is known to send nothing. */
@@ -112,20 +99,11 @@ export class DirectEndpoint {
   constructor(options) {
     this.#options = options;
     this.#pc = this.#connect();
-    const signal = this.#listeners.signal;
-    const on = globalThis.addEventListener?.bind(globalThis);
-    on?.("online", () => this.restart("online"), {signal});
-    for (const name of ["visibilitychange", "pageshow"]) {
-      on?.(name, () => globalThis.document?.visibilityState !== "hidden" && this.#suspect("page_shown"), {signal});
-    }
-    const connection = /** @type {any} */ (globalThis.navigator)?.connection;
-    let type = connection?.type;
-    connection?.addEventListener?.("change", () => {
-      // It also fires when the browser's estimate of the rate moves: only another kind of network is a reason.
-      if (type !== connection.type) this.restart("connection_change");
-      else this.#suspect("connection_change");
-      type = connection.type;
-    }, {signal});
+    watchNetwork({
+      online: () => this.restart("online"),
+      shown: () => this.#suspect("page_shown"),
+      changed: (another) => (another ? this.restart("connection_change") : this.#suspect("connection_change")),
+    }, this.#listeners.signal);
     this.#look();
   }
 
@@ -191,6 +169,7 @@ export class DirectEndpoint {
     this.#signalling = up;
     if (!back || this.state === "closed") return;
     this.#reoffer();
+    if (this.#away) return;
     if (this.#postponed || this.#pc.connectionState === "failed" || this.#silentMs() > SILENCE_MS) {
       this.restart(this.#postponed ?? "resumed");
     }
@@ -230,7 +209,7 @@ export class DirectEndpoint {
       this.#chain = this.#chain.then(() => (pc === this.#pc ? this.#offer() : undefined)).catch(() => {});
     };
     pc.onicecandidate = ({candidate}) => {
-      if (candidate && pc === this.#pc) this.#send({type: "candidate", candidate: candidate.toJSON()});
+      if (candidate && pc === this.#pc) this.#options.send({type: "candidate", candidate: candidate.toJSON()});
     };
     pc.ontrack = ({track}) => this.#options.ontrack?.(/** @type {Kind} */ (track.kind), track);
     pc.onconnectionstatechange = () => {
@@ -239,8 +218,8 @@ export class DirectEndpoint {
       else if (pc.connectionState === "failed") this.restart("failed");
     };
     if (this.#options.offers) {
-      for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
-        pc.addTransceiver(this.#tracks[kind] ?? kind, {direction: "sendrecv", streams: [this.#stream]});
+      for (const kind of KINDS) {
+        preferCodecs(pc.addTransceiver(this.#tracks[kind] ?? kind, {direction: "sendrecv", streams: [this.#stream]}), kind);
       }
     }
     return pc;
@@ -258,11 +237,6 @@ export class DirectEndpoint {
     this.#options.onstate?.(state);
   }
 
-  /** @param {Signal} message */
-  #send(message) {
-    return this.#options.send(message);
-  }
-
   async #offer() {
     const pc = this.#pc;
     if (this.state === "closed" || pc.signalingState !== "stable") return;
@@ -274,7 +248,7 @@ export class DirectEndpoint {
     const description = this.#pc.localDescription;
     if (!description) return;
     if (description.type === "offer") this.#offeredAt = performance.now();
-    this.#send({type: "description", description: {type: description.type, sdp: description.sdp}});
+    this.#options.send({type: "description", description: {type: description.type, sdp: description.sdp}});
   }
 
   /** Sends an unanswered offer again; its candidates are in it by now. */
@@ -300,11 +274,12 @@ export class DirectEndpoint {
       await this.#pc.setRemoteDescription(description);
     }
     if (offer) {
-      for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
+      for (const kind of KINDS) {
         const transceiver = this.#transceiver(kind);
         if (!transceiver || transceiver.direction === "sendrecv") continue;
         transceiver.direction = "sendrecv";
         transceiver.sender.setStreams?.(this.#stream);
+        preferCodecs(transceiver, kind);
         await transceiver.sender.replaceTrack(this.#tracks[kind]);
       }
       await this.#pc.setLocalDescription();
@@ -329,19 +304,10 @@ export class DirectEndpoint {
   }
 
   #connected() {
-    this.#setup.connectedMs ??= Math.round(performance.now() - this.#startedAt);
+    this.#phases.connected(performance.now());
     this.#picturedAt ||= performance.now();
     this.#enter("connected");
-    for (const {sender} of this.#pc.getTransceivers()) {
-      const parameters = sender.getParameters();
-      const encoding = parameters.encodings?.[0];
-      if (!encoding) continue;
-      // Voice before picture, in the browser's own allocation and in its pacer.
-      const audio = sender === this.#transceiver("audio")?.sender;
-      encoding.priority = encoding.networkPriority = audio ? "high" : "low";
-      if (!audio) encoding.maxBitrate = VIDEO_MAX_BPS;
-      sender.setParameters(parameters).catch(() => {});
-    }
+    voiceFirst(this.#pc.getTransceivers());
   }
 
   /** @param {RestartTrigger} trigger */
@@ -358,7 +324,7 @@ export class DirectEndpoint {
   }
 
   #silentMs() {
-    return this.#flowedAt && !this.#away ? performance.now() - this.#flowedAt : 0;
+    return this.#flowedAt ? performance.now() - this.#flowedAt : 0;
   }
 
   /** Looks at the statistics, acts on them, and comes again. */
@@ -371,7 +337,7 @@ export class DirectEndpoint {
       // getStats fails while a connection is replaced; the next look finds the new one
     }
     if (this.state === "closed") return;
-    this.#poll = setTimeout(() => this.#look(), this.#setupSent ? POLL_MS : POLL_SETUP_MS);
+    this.#poll = setTimeout(() => this.#look(), this.#phases.told ? POLL_MS : POLL_SETUP_MS);
   }
 
   /** @param {Sample} sample */
@@ -388,7 +354,8 @@ export class DirectEndpoint {
     } else if (before && packets(sample) < packets(before)) {
       this.#flowedAt = 0; // another connection
     }
-    this.#reportSetup(sample, now);
+    const setup = this.#phases.look(sample, now);
+    if (setup) this.#options.onreport?.("setup", setup);
     if (this.#pc.signalingState === "have-local-offer" && now - this.#offeredAt > REOFFER_MS && this.#signalling) {
       this.#reoffer();
     }
@@ -408,7 +375,9 @@ export class DirectEndpoint {
   /** Nothing arrived: is that trouble, and what is to be done? @param {Sample} sample @param {number} now */
   #mend(sample, now) {
     const suspect = now < this.#suspectUntil;
-    if (this.#silentMs() > (suspect ? SILENCE_SUSPECT_MS : SILENCE_MS)) {
+    if (this.#away) {
+      if (this.#silentMs() > SILENCE_MS) this.#enter("interrupted"); // but there is nobody to restart with
+    } else if (this.#silentMs() > (suspect ? SILENCE_SUSPECT_MS : SILENCE_MS)) {
       const alive = this.#pc.connectionState === "connected" && this.#pc.signalingState === "stable";
       if (this.#restart && alive && sample.responses > this.#responsesAtRestart + 1) {
         // Checks are answered on the new path: the other side sends nothing, and that is not ours to mend.
@@ -425,61 +394,4 @@ export class DirectEndpoint {
       this.restart(this.#postponed ?? "failed");
     }
   }
-
-  /** @param {Sample} sample @param {number} now */
-  #reportSetup(sample, now) {
-    const setup = this.#setup;
-    const spentMs = Math.round(now - this.#startedAt);
-    if (sample.audioPackets) setup.firstAudioMs ??= spentMs;
-    if (sample.framesDecoded) setup.firstFrameMs ??= spentMs;
-    if (this.#setupSent || setup.connectedMs === undefined) return;
-    const complete = setup.firstAudioMs !== undefined && setup.firstFrameMs !== undefined;
-    if (!complete && spentMs < setup.connectedMs + SETUP_REPORT_MS) return;
-    this.#setupSent = true;
-    const {localCandidate, remoteCandidate, protocol} = sample;
-    this.#options.onreport?.("setup", {
-      .../** @type {SetupReport} */ (setup), localCandidate, remoteCandidate, protocol,
-    });
-  }
-}
-
-/** @param {Sample} sample */
-function packets(sample) {
-  return sample.audioPackets + sample.videoPackets;
-}
-
-/**
- * @param {RTCStatsReport} report
- * @returns {Sample}
- */
-export function read(report) {
-  const sample = {
-    audioPackets: 0, videoPackets: 0, framesDecoded: 0, audioEnergy: 0, concealedSamples: 0, totalSamples: 0,
-    rttMs: 0, responses: 0, localCandidate: "none", remoteCandidate: "none", protocol: "none",
-  };
-  let selected;
-  for (const stat of report.values()) {
-    if (stat.type === "inbound-rtp" && stat.kind === "audio") {
-      sample.audioPackets += stat.packetsReceived ?? 0;
-      sample.audioEnergy += stat.totalAudioEnergy ?? 0;
-      sample.concealedSamples += stat.concealedSamples ?? 0;
-      sample.totalSamples += stat.totalSamplesReceived ?? 0;
-    } else if (stat.type === "inbound-rtp") {
-      sample.videoPackets += stat.packetsReceived ?? 0;
-      sample.framesDecoded += stat.framesDecoded ?? 0;
-    } else if (stat.type === "transport") {
-      selected = report.get(stat.selectedCandidatePairId);
-    } else if (stat.type === "candidate-pair" && stat.selected) {
-      selected ??= stat; // Firefox has no transport statistics
-    }
-  }
-  if (selected) {
-    const local = report.get(selected.localCandidateId);
-    sample.rttMs = (selected.currentRoundTripTime ?? 0) * 1000;
-    sample.responses = selected.responsesReceived ?? 0;
-    sample.localCandidate = local?.candidateType ?? "none";
-    sample.remoteCandidate = report.get(selected.remoteCandidateId)?.candidateType ?? "none";
-    sample.protocol = local?.relayProtocol || local?.protocol || "none";
-  }
-  return sample;
 }

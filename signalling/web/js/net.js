@@ -40,8 +40,7 @@ export function socketUrl() {
   return `${location.origin.replace("http", "ws")}/ws`;
 }
 
-/** An unguessable name: of a page load, or of a line of chat. */
+/** An unguessable name (96 bits): of a page load, or of a line of chat. */
 export function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
+  return crypto.getRandomValues(new Uint32Array(3)).join("-");
 }

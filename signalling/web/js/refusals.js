@@ -5,22 +5,19 @@ import {_} from "./i18n.js";
 
 const AGAIN = _("Please try again in a moment.");
 const RELOAD = _("Please load this page again.");
-const NEW_LINK = _("This link is no longer valid. Please ask for a new one.");
 const OVER = _("This consult is over.");
 const CHANGED = _("This is not possible just now; nothing was changed.");
 const BUSY = _("The service is busy just now. We try again by ourselves.");
 
-/** Of every other code a patient reads that something went wrong, and the code. @type {Record<string, string>} */
+/** What has a state of its own is missing here; of any other code a patient reads that something went wrong, and the code. @type {Record<string, string>} */
 const TEXTS = {
   malformed: _("Something in these answers could not be read. Please check them."),
   too_large: _("This text is too long."),
   version_unsupported: RELOAD,
   unauthenticated: RELOAD,
   token_invalid: _("This link is not complete. Please open it again, or type the code."),
-  token_expired: NEW_LINK,
   code_invalid: _("There is no consult with this code. Please check it."),
   invitation_used: _("This consult is open on another device."),
-  resume_invalid: _("This device can no longer come back into the consult. Please use the link or the code again."),
   takeover_refused: _("Moving the consult to this device was not allowed."),
   forbidden: CHANGED,
   not_found: OVER,
@@ -30,7 +27,6 @@ const TEXTS = {
   rate_limited: AGAIN,
   throttled: _("Too many tries. Please wait a little."),
   too_many_connections: BUSY,
-  displaced: _("This consult is open on another device."),
   restarting: BUSY,
   unavailable: _("No connection to the service. Please try again in a moment."),
   connection_lost: _("No connection. We keep your place and try again by ourselves."),

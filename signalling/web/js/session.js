@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the server told us, and the life of the connection and of the endpoint. No DOM.
 
-import {DirectEndpoint} from "./endpoint.js";
+import {DirectEndpoint, KINDS} from "./endpoint.js";
 import {newKey} from "./net.js";
 import {Refused, Transport} from "./transport.js";
 
@@ -135,6 +135,7 @@ export class Session {
   /** Leaves the consult, again after a lost socket, until it is over. @throws {Refused} */
   async leave() {
     this.#leaving = true;
+    this.#attend(); // whatever the link does: from now on nobody is seen or heard
     await this.#sendLeave();
   }
 
@@ -159,13 +160,6 @@ export class Session {
   setTrack(kind, track) {
     this.#tracks[kind] = track;
     this.endpoint?.setTrack(kind, track);
-  }
-
-  /** Makes another consult the current one (its views must have come). @param {string} consult */
-  select(consult) {
-    this.state.current = consult;
-    this.#attend();
-    this.#changed();
   }
 
   close() {
@@ -312,6 +306,7 @@ export class Session {
       if (!(error instanceof Refused)) throw error;
       if (error.code === "connection_lost") return;
       this.#leaving = false;
+      this.#attend();
       throw error;
     }
   }
@@ -330,11 +325,11 @@ export class Session {
   /** Makes the endpoint that the current view asks for, keeps the one that fits, closes the one that doesn't. */
   #attend() {
     const view = this.consult;
-    if (!view || !IN_CALL.has(view.state)) {
+    if (!view || !IN_CALL.has(view.state) || this.#leaving) {
       this.#closeEndpoint();
       return;
     }
-    this.endpoint?.away(view.state === "interrupted" && Boolean(view.away?.length));
+    this.endpoint?.away(Boolean(view.away?.some((role) => role !== this.state.me?.role)));
     const peer = view.peer;
     if (!peer?.instance) return; // not connected now; media may go on without signalling
     // Another page load, or another call: another RTCPeerConnection on their side, so on ours.
@@ -368,7 +363,7 @@ export class Session {
       onreport: (kind, report) => this.transport.send(`${kind}_report`, {consult, ...report}),
       ontrouble: () => this.transport.check(),
     });
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) endpoint.setTrack(kind, this.#tracks[kind]);
+    for (const kind of KINDS) endpoint.setTrack(kind, this.#tracks[kind]);
     this.state.endpoint = endpoint.state;
     return endpoint;
   }

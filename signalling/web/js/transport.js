@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One WebSocket to the signalling node, kept up as long as the page wants it. No DOM.
 
+import {watchNetwork} from "./network.js";
 import {CLOSE_CODES, PROTOCOL_VERSIONS} from "./wire.js";
 
 /**
@@ -102,16 +103,10 @@ export class Transport {
   /** Opens the socket and keeps it open until `close()`. */
   connect() {
     if (this.state !== "idle") return;
-    const signal = this.#listeners.signal;
-    const on = globalThis.addEventListener?.bind(globalThis);
-    on?.("online", () => this.reconnectNow(), {signal});
-    for (const name of ["visibilitychange", "pageshow"]) {
-      on?.(name, () => {
-        if (globalThis.document?.visibilityState === "hidden") return;
-        if (this.state === "waiting") this.reconnectNow();
-        else this.check();
-      }, {signal});
-    }
+    watchNetwork({
+      online: () => this.reconnectNow(),
+      shown: () => (this.state === "waiting" ? this.reconnectNow() : this.check()),
+    }, this.#listeners.signal);
     this.#try();
   }
 

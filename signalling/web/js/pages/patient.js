@@ -62,7 +62,7 @@ let asked = "";
 function stateOf() {
   const {link, linkCode} = session.state;
   const view = session.consult;
-  const over = view && ["ended", "abandoned"].includes(view.state);
+  const over = view && (leaving || ["ended", "abandoned"].includes(view.state));
   if (link === "closed" && !over) {
     if (linkCode === "displaced") return "displaced";
     return ["consult_over", "resume_invalid"].includes(linkCode) ? "expired" : "error";
@@ -87,6 +87,7 @@ function render() {
   document.body.dataset["link"] = link;
   document.body.dataset["media"] = endpoint ?? "none";
   const call = CALL.includes(state);
+  document.body.classList.toggle("talk", call);
   const waits = ["waiting", "ringing", "callback"].includes(state);
   if (call && !CALL.includes(before)) begin();
   wake.keep(call || waits);
@@ -167,8 +168,8 @@ function renderCall() {
   say("peer", _("In a call with {name}", {name}));
   const away = view?.away?.includes("specialist");
   let note = "";
-  if (endpoint === "interrupted") note = _("The connection is interrupted. Please stay, the call comes back by itself.");
-  else if (away && endpoint !== "connected") note = _("The specialist's connection is lost. We keep the call for you.");
+  if (away && endpoint !== "connected") note = _("The specialist's connection is lost. We keep the call for you.");
+  else if (endpoint === "interrupted") note = _("The connection is interrupted. Please stay, the call comes back by itself.");
   else if (link !== "open") note = _("The connection to our service is lost. We try again by ourselves; you can go on talking.");
   else if (endpoint !== "connected") note = _("Connecting picture and sound …");
   say("callnote", note);
@@ -234,7 +235,12 @@ onclick("leave", async () => {
     : await ask(_("Leave? You lose your place."), _("Leave"), _("Stay"));
   if (!sure) return;
   leaving = true;
-  await session.leave().catch((error) => say("problem", refusal(error)));
+  const left = session.leave().catch((error) => {
+    leaving = false;
+    say("problem", refusal(error));
+  });
+  render();
+  await left;
 });
 onclick("print", () => print());
 onclick("save", async () => {

@@ -9,12 +9,18 @@ import {call} from "../net.js";
 import {refusal} from "../refusals.js";
 import {Refused} from "../transport.js";
 
-/** @typedef {{consult: string, resume: string}} Credentials what a device needs to come back */
-/** @typedef {{token: string} | {code: string}} Invitation */
+/**
+ * What a device needs to come back, and the link by which it came (used up, but a person opens it again).
+ * @typedef {{consult: string, resume: string, token?: string}} Credentials
+ */
+/** @typedef {{token?: string, code?: string}} Invitation */
 
 const STORED = "selat.consult";
-/** A person decides; asking more often would not make them faster. */
+/** A person decides; asking more often would not make them faster. After ten minutes nobody is there to decide. */
 const TAKEOVER_POLL_MS = 2_500;
+const TAKEOVER_POLLS = 240;
+/** A token lives 15 minutes: an older one than this isn't worth the five round trips of a refused connection. */
+const TOKEN_FRESH_MS = 600_000;
 
 /**
  * The door. Nothing is redeemed before the Join tap: previews of links load pages too. What a device needs to come back
@@ -24,8 +30,9 @@ export class Door {
   /** @type {Credentials | null} */
   credentials = null;
   #session = "";
+  #sessionAt = 0;
   /** @type {Invitation} */
-  #invitation = {token: ""};
+  #invitation = {};
   #onjoined;
 
   /** @param {() => void} onjoined */
@@ -71,8 +78,11 @@ export class Door {
 
   /** A session token, for the transport. @param {boolean} expired @throws {Refused} */
   async token(expired) {
-    if (expired) this.#session = "";
-    if (!this.#session) this.#session = (await call("/api/resume", this.credentials ?? {}))["session"];
+    const {consult, resume} = this.credentials ?? {};
+    if (expired || !this.#session || Date.now() - this.#sessionAt > TOKEN_FRESH_MS) {
+      this.#session = (await call("/api/resume", {consult, resume}))["session"];
+      this.#sessionAt = Date.now();
+    }
     return this.#session;
   }
 
@@ -91,12 +101,12 @@ export class Door {
   #look() {
     const fragment = location.hash.slice(1);
     const [mark, consult, resume] = fragment.split(".");
-    if (mark === "r" && consult && resume) this.#enter({consult, resume});
+    const kept = stored();
+    if (mark === "r" && consult && resume) this.#enter(kept?.resume === resume ? kept : {consult, resume});
     else if (fragment) {
       this.#invitation = {token: fragment};
-      const kept = stored();
-      // The link of the consult that this device is in: no need to ask.
-      if (kept && kept.consult === consultOf(fragment)) this.#enter(kept);
+      // The link by which this device came in: no need to ask.
+      if (kept?.token === fragment) this.#enter(kept);
       else enter("join");
     } else this.#askCode();
   }
@@ -124,10 +134,10 @@ export class Door {
   #enter(credentials, session = "") {
     this.credentials = credentials;
     this.#session = session;
-    const {consult, resume} = credentials;
-    history.replaceState(null, "", `#r.${consult}.${resume}`);
+    this.#sessionAt = Date.now();
+    history.replaceState(null, "", `#r.${credentials.consult}.${credentials.resume}`);
     try {
-      localStorage.setItem(STORED, JSON.stringify({consult, resume}));
+      localStorage.setItem(STORED, JSON.stringify(credentials));
     } catch {
       // then the address alone brings us back
     }
@@ -141,7 +151,7 @@ export class Door {
     enter("joining");
     try {
       const {consult, resume, session} = await call("/api/join", this.#invitation);
-      this.#enter({consult, resume}, session);
+      this.#enter({consult, resume, ...this.#invitation}, session);
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
       if (code === "invitation_used") enter("takeover");
@@ -158,8 +168,7 @@ export class Door {
     try {
       const {consult, request, secret} = await call("/api/takeover", this.#invitation);
       enter("takeover_wait");
-      // Until somebody decides, or the server says that the request or the consult is over.
-      for (;;) {
+      for (let polls = 0; polls < TAKEOVER_POLLS; polls++) {
         await new Promise((resolve) => setTimeout(resolve, TAKEOVER_POLL_MS));
         /** @type {{status: number, [field: string]: any}} */
         const answer = await call("/api/takeover/poll", {consult, request, secret}).catch((error) => {
@@ -167,9 +176,10 @@ export class Door {
           throw error;
         });
         if (answer.status !== 200) continue;
-        this.#enter({consult, resume: answer["resume"]}, answer["session"]);
+        this.#enter({consult, resume: answer["resume"], ...this.#invitation}, answer["session"]);
         return;
       }
+      throw new Refused("takeover_refused");
     } catch (error) {
       enter("takeover");
       say("problem", refusal(error));
@@ -192,15 +202,5 @@ function stored() {
     return JSON.parse(localStorage.getItem(STORED) ?? "null");
   } catch {
     return null;
-  }
-}
-
-/** The consult that an invitation says it is for; only compared, never trusted. @param {string} token */
-function consultOf(token) {
-  try {
-    const payload = token.split(".")[1] ?? "";
-    return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")))["c"];
-  } catch {
-    return undefined;
   }
 }

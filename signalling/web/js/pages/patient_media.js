@@ -3,6 +3,7 @@
 
 import {Devices} from "../devices.js";
 import {$, el, onclick, say, show} from "../dom.js";
+import {KINDS} from "../endpoint.js";
 import {_} from "../i18n.js";
 
 /** @typedef {import("../devices.js").DeviceState} DeviceState */
@@ -10,6 +11,9 @@ import {_} from "../i18n.js";
 
 /** A picture that stands for so long is said to stand; 1 frame a second is still a picture. */
 const PICTURE_AGE_MS = 4_000;
+
+/** @type {DeviceState[]} */
+const NOT_FREE = ["missing", "busy"];
 
 /** @param {DeviceState} state */
 const open = (state) => ["live", "muted", "silent"].includes(state);
@@ -41,9 +45,13 @@ export class Media {
     onclick("both", () => this.#ask(true));
     onclick("voice", () => this.#ask(false));
     onclick("mute", () => devices.mute(devices.state.audio !== "muted"));
-    onclick("camera", () => (devices.tracks.video ? devices.cameraOff() : devices.open({video: true})));
+    onclick("camera", () => {
+      const off = devices.tracks.video !== null;
+      this.#remember(!off);
+      return off ? devices.cameraOff() : devices.open({video: true});
+    });
     onclick("flip", () => devices.flip());
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
+    for (const kind of KINDS) {
       $(`pick${kind}`).addEventListener("change", (event) => {
         devices.choose(kind, /** @type {HTMLSelectElement} */ (event.target).value);
       });
@@ -53,7 +61,7 @@ export class Media {
 
   /** The call begins: who has not decided is asked now. */
   begin() {
-    if (!this.#decided) this.#ask(true);
+    if (!this.#decided) this.#ask(globalThis.sessionStorage?.getItem("selat.camera") !== "off");
   }
 
   /** @param {Kind} kind @param {MediaStreamTrack} track from the other side */
@@ -74,7 +82,13 @@ export class Media {
   /** @param {boolean} video */
   #ask(video) {
     this.#decided = true;
+    this.#remember(video);
     return this.devices.open({audio: true, video});
+  }
+
+  /** A reload must not switch a camera on that was off. @param {boolean} camera */
+  #remember(camera) {
+    globalThis.sessionStorage?.setItem("selat.camera", camera ? "on" : "off");
   }
 
   render() {
@@ -107,7 +121,7 @@ export class Media {
     show("choices", choices.length > 0);
     if (key === this.#choices) return;
     this.#choices = key;
-    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) {
+    for (const kind of KINDS) {
       const options = choices.filter((each) => each.kind === kind).map(({id, label}, at) =>
         el("option", {value: id, textContent: label || `${at + 1}`, selected: id === chosen[kind]}));
       $(`pick${kind}`).replaceChildren(...options);
@@ -138,11 +152,9 @@ function trouble({audio, video}) {
   if (audio === "denied") {
     return _("The browser does not allow the microphone. Tap the sign beside the address and allow it.");
   }
-  if (audio === "missing") return _("No microphone was found.");
-  if (audio === "busy") return _("Another app is using the microphone. Close it and try again.");
+  if (NOT_FREE.includes(audio)) return _("No microphone is free. Please close other apps that use it.");
   if (video === "denied") return _("The browser does not allow the camera. You can talk without it.");
-  if (video === "missing") return _("No camera was found. You can talk without it.");
-  if (video === "busy") return _("Another app is using the camera. You can talk without it.");
+  if (NOT_FREE.includes(video)) return _("No camera is free. You can talk without it.");
   if (video === "silent") return _("Your camera gives no picture.");
   if (audio === "asking") return _("The browser asks for camera and microphone. Please tap “Allow”.");
   return "";
