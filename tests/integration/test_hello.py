@@ -15,6 +15,7 @@ from auth.keys import KeyRing
 from auth.roles import Role
 from auth.tokens import Audience, Claims
 from signalling.config import LimitsConfig, TurnConfig
+from signalling.edge import keys
 from signalling.edge.clock import now
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import Clinic, config, open_clinic
@@ -191,7 +192,7 @@ async def test_too_many_connections(open_node: OpenNode) -> None:
     assert refused.value.headers is not None
     assert refused.value.headers["Retry-After"]
     await second.close()
-    gate = clinic.node.app[next(k for k in clinic.node.app if "gate" in str(k).lower())]
+    gate = clinic.node.app[keys.GATE]
     await until(lambda: len(gate._visitors) == 1)
     await clinic.patient(intake=False)
 
@@ -213,7 +214,7 @@ async def test_drain(tmp_path: Path) -> None:
         specialist = await clinic.specialist()
         waiting = clinic.peer("")
         await waiting.dial()
-        gate = clinic.node.app[next(k for k in clinic.node.app if "gate" in str(k).lower())]
+        gate = clinic.node.app[keys.GATE]
         draining = asyncio.create_task(gate.drain())
         for peer in (patient, specialist, waiting):
             assert await peer.until_closed() == 4012

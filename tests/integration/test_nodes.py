@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from signalling.edge import connections
+from signalling.edge import connections, keys
 from tests.support.clinic import QUICK, Clinic, config, form, open_clinic
 from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
@@ -166,7 +166,7 @@ async def test_node_dies_without_goodbye(nodes: Nodes) -> None:
     call = await nodes.a.call(elsewhere=nodes.b)
     token = call.specialist.token
     # As SIGKILL leaves it: sockets gone, nothing said, nothing renewed.
-    gate = nodes.b.node.app[next(k for k in nodes.b.node.app if "gate" in str(k).lower())]
+    gate = nodes.b.node.app[keys.GATE]
     gate._draining = True  # no goodbye
     gate._connections._leases.clear()
     for connection in list(gate._connections):
