@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Descriptions as fields: the relay's offer is built here from what it sent, the browser's answer is reduced to what the
+// relay needs. The rules of the template are those of media/relay/description.py. No DOM.
+import { SDP_TEMPLATE } from "./sdp_template.js";
+
+/** @typedef {{transport: "udp" | "tcp", address: string, port: number}} RelayCandidate */
+/**
+ * @typedef {{
+ *   ssrc: number, ptime_ms?: number, max_average_bps?: number | null, fec?: boolean, dtx?: boolean,
+ *   red?: "no" | "yes" | "first", nack?: boolean,
+ * }} VoiceFields
+ */
+/**
+ * @typedef {{
+ *   ssrc: number, rtx_ssrc: number, codecs?: ("VP8" | "VP9")[], start_kbps?: number | null, max_kbps?: number | null,
+ * }} PictureFields
+ */
+/**
+ * What the relay offers (`Offer` in media/relay/description.py says what the fields mean).
+ * @typedef {{
+ *   ice: string[], fingerprint: string, candidates: RelayCandidate[], audio: VoiceFields, video: PictureFields,
+ *   extensions: string[], transport_cc?: boolean, remb?: boolean,
+ * }} OfferFields
+ */
+/** @typedef {"sendrecv" | "sendonly" | "recvonly" | "inactive"} SdpDirection */
+/** @typedef {{payload_types: number[], ssrcs: number[], extensions: number[], direction: SdpDirection}} MediaFields */
+/**
+ * What the browser answered (`Answer` in media/relay/description.py).
+ * @typedef {{ice: string, fingerprints: string[], setup: string, audio: MediaFields, video: MediaFields}} AnswerFields
+ */
+/** @typedef {Record<string, string | number | (string | number)[] | null | undefined>} SdpValues */
+
+/**
+ * Fills in a part of the template: `{name}` is the value, a list repeats its line, null leaves the line out.
+ * @param {string[]} lines
+ * @param {SdpValues} values
+ * @returns {string[]}
+ */
+function fillSdp(lines, values) {
+  return lines.flatMap((line) => {
+    const names = [...line.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? "");
+    if (names.some((name) => values[name] == null)) return [];
+    const many = names.find((name) => Array.isArray(values[name]));
+    if (many === undefined) return [line.replace(/\{(\w+)\}/g, (_, name) => String(values[name]))];
+    const listed = /** @type {(string | number)[]} */ (values[many]);
+    return listed.flatMap((each) => fillSdp([line], {...values, [many]: each}));
+  });
+}
+
+/**
+ * @param {boolean | undefined} yes
+ * @returns {"" | null} what keeps or drops a line of the template
+ */
+const sdpFlag = (yes) => (yes ? "" : null);
+
+/**
+ * The relay's description as SDP. Applied as an offer at first; as an answer (`pair` another, to restart ICE without any
+ * message) after `createOffer({iceRestart: true})`; changed voice fields change the codec's parameters locally.
+ * @param {OfferFields} offer
+ * @param {{pair?: number, version?: number}} [how] `pair`: which of the credentials; `version`: of the session, higher with
+ *   each description
+ * @returns {string}
+ */
+export function offerSdp(offer, {pair = 0, version = 1} = {}) {
+  const template = SDP_TEMPLATE;
+  /** @type {Record<string, number>} */
+  const types = template.payload_types;
+  /** @type {Record<string, (string | number)[]>} */
+  const known = template.extensions;
+  const {audio, video} = offer;
+  const {red = "yes"} = audio;
+  const {codecs = ["VP8"]} = video;
+  const [ufrag = "", pwd = ""] = (offer.ice[pair % offer.ice.length] ?? "").split(":");
+  const [connection = "", ...transport] = fillSdp(template.transport, {
+    ufrag, pwd,
+    fingerprint: offer.fingerprint,
+    candidates: offer.candidates.map(({transport, address, port}, index) => {
+      const priority = (transport === "udp" ? 126 : 90) * 2 ** 24 + (65_535 - index) * 256 + 255;
+      const tail = transport === "tcp" ? " tcptype passive" : "";
+      return `${index + 1} 1 ${transport} ${priority} ${address} ${port} typ host${tail}`;
+    }),
+  });
+  /** @param {string[]} without */
+  const extensions = (without) =>
+    offer.extensions.filter((name) => !without.includes(name)).map((name) => known[name]?.join(" ") ?? "");
+  const flags = {transport_cc: sdpFlag(offer.transport_cc), remb: sdpFlag(offer.remb)};
+  const voice = {
+    ...flags,
+    types: (red === "first" ? ["red", "opus"] : red === "yes" ? ["opus", "red"] : ["opus"]).map((name) => types[name]).join(" "),
+    ptime_ms: audio.ptime_ms ?? 20,
+    extensions: extensions(template.not_for_audio),
+    opus: fillSdp(template.opus, {
+      fec: Number(audio.fec ?? true), dtx: Number(audio.dtx ?? false), max_average_bps: audio.max_average_bps,
+    }).join(";"),
+    nack: sdpFlag(audio.nack),
+    red: sdpFlag(red !== "no"),
+    ssrc: audio.ssrc,
+  };
+  const picture = {
+    ...flags,
+    types: codecs.map((name) => `${types[name]} ${types[`${name}/rtx`]}`).join(" "),
+    extensions: extensions(template.not_for_video),
+    max_kbps: video.max_kbps,
+    ssrc: video.ssrc,
+    rtx_ssrc: video.rtx_ssrc,
+    fmtp: fillSdp(template.picture, {start_kbps: video.start_kbps, max_kbps: video.max_kbps}).join(";") || null,
+  };
+  const [voiceLine = "", ...voiceRest] = fillSdp(template.audio, voice);
+  const [pictureLine = "", ...pictureRest] = fillSdp(template.video, picture);
+  const lines = [
+    ...fillSdp(template.session, {version}),
+    voiceLine, connection, ...transport, ...voiceRest,
+    pictureLine, connection, ...transport, ...pictureRest,
+    ...codecs.flatMap((name) => fillSdp(template.codec, {...picture, name, type: types[name], rtx: types[`${name}/rtx`]})),
+    ...fillSdp(template.video_end, picture),
+  ];
+  return lines.map((line) => `${line}\r\n`).join("");
+}
+
+/**
+ * What the relay needs of the browser's answer.
+ * @param {string} sdp
+ * @returns {AnswerFields}
+ */
+export function answerFields(sdp) {
+  const [session = "", ...sections] = sdp.split(/^(?=m=)/m);
+  /** @param {string} name @param {string} part */
+  const own = (name, part) => [...part.matchAll(new RegExp(`^a=${name}:(.*?)\\r?$`, "gm"))].map((match) => match[1] ?? "");
+  /** @param {string} name @param {string} part where it is missing the session's counts */
+  const all = (name, part) => (own(name, part).length ? own(name, part) : own(name, session));
+  /** @param {string} kind @returns {MediaFields} */
+  const media = (kind) => {
+    const part = sections.find((each) => each.startsWith(`m=${kind} `)) ?? "";
+    const [, port = "0", , ...types] = (/^m=(.*?)\r?$/m.exec(part)?.[1] ?? "").split(" ");
+    const ssrcs = all("ssrc", part).map((value) => Number.parseInt(value, 10));
+    const group = all("ssrc-group", part).find((value) => value.startsWith("FID "));
+    return {
+      payload_types: port === "0" ? [] : types.map(Number),
+      ssrcs: group ? group.slice(4).split(" ").map(Number) : [...new Set(ssrcs)],
+      extensions: all("extmap", part).map((value) => Number.parseInt(value, 10)),
+      direction: /** @type {SdpDirection} */ (/^a=(sendrecv|sendonly|recvonly|inactive)\r?$/m.exec(part)?.[1] ?? "sendrecv"),
+    };
+  };
+  const first = sections.find((each) => all("ice-ufrag", each).length) ?? session;
+  return {
+    ice: `${all("ice-ufrag", first)[0]}:${all("ice-pwd", first)[0]}`,
+    fingerprints: [...new Set(all("fingerprint", first))],
+    setup: all("setup", first)[0] ?? "",
+    audio: media("audio"),
+    video: media("video"),
+  };
+}
