@@ -10,7 +10,7 @@ so the number of series is known before the first patient comes. An unknown labe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -238,8 +238,10 @@ class Metrics:
         self.build_info = self._gauge(
             "build_info", "Always 1; the labels say what runs.", "version", "store"
         )
-        for operation in get_args(StoreOperation):
-            self.store_seconds.labels(operation)
+        self._observe_store: dict[StoreOperation, Callable[[float], None]] = {
+            operation: self.store_seconds.labels(operation).observe
+            for operation in get_args(StoreOperation)
+        }
 
     # -- connections -----------------------------------------------------------------------------
 
@@ -359,7 +361,7 @@ class Metrics:
 
     def store_latency(self, operation: StoreOperation, seconds: float) -> None:
         """An operation of the store took so long."""
-        self.store_seconds.labels(operation).observe(seconds)
+        self._observe_store[operation](seconds)
 
     def store_error(self, operation: StoreOperation) -> None:
         """An operation of the store failed."""

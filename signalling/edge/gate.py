@@ -365,8 +365,10 @@ class Gate:
         consult_id = connection.consult
         if consult_id is not None:
             self._tell_gone(connection, consult_id)
-        if self._draining:
-            return
+        consult = self._ledger.known(consult_id) if consult_id is not None else None
+        done = connection.role is Role.PATIENT and consult is not None and consult.over
+        if self._draining or done:
+            return  # nobody will look for this patient, so the lease may just run out
         await asyncio.sleep(self._ledger.policy.away_grace_s)
         if await self._connections.elsewhere(connection.participant):
             return
@@ -383,6 +385,7 @@ class Gate:
 
     def _on_account(self, account: Account) -> None:
         """A password that is no longer good ends its sessions; a closed account leaves the rota and its call too."""
+        self._push.accounts_changed()
         connection = self._connections.get(ParticipantId(account.id))
         if connection is not None and (account.disabled or connection.binding != account.binding):
             connection.socket.close(Code.SIGNED_OUT)

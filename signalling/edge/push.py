@@ -37,13 +37,15 @@ from signalling.wire import codec
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, ParticipantId
 from signalling.wire.messages import IntakeForm, Person, PostView, QueueItem
-from signalling.wire.terms import ConsultState, SpecialistState
+from signalling.wire.terms import ConsultState, SpecialistState, Specialty
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """The queue and the board change for their watchers at most this often."""
 DAY_S = 86_400.0
+OPEN = frozenset({ConsultState.WAITING, ConsultState.RINGING, ConsultState.CALLBACK})
+BEFORE_CALL = OPEN | {ConsultState.INVITED}
 _decode_intake = msgspec.json.Decoder(IntakeForm).decode
 
 
@@ -59,7 +61,13 @@ class Push:
         self._today: Counter[str] = Counter()
         self._day = int(now() // DAY_S)
         self._queue_changed = True
+        self._open: dict[ConsultId, Consult] = {}
+        """Consults that wait, ring or were promised a call-back: what the queue is made of, whatever else is live."""
         self._line: dict[ConsultId, int] | None = None
+        self._lists: tuple[list[QueueItem], list[QueueItem]] | None = None
+        self._duty: dict[AccountId, matching.Candidate] | None = None
+        """Who is on call; None = to be made (again) from presences and accounts."""
+        self._on_call_for: Counter[Specialty] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         ledger.listeners.consult.append(self._on_consult)
         ledger.listeners.presence.append(self._on_presence)
@@ -70,6 +78,10 @@ class Push:
     def _on_consult(self, step: Step) -> None:
         consult, before = step.consult, step.before
         self._observe(step)
+        if consult.state in OPEN:
+            self._open[consult.id] = consult
+        else:
+            self._open.pop(consult.id, None)
         shown = (consult.state, consult.away, consult.takeovers)
         if before is None or (before.state, before.away, before.takeovers) != shown:
             self._changed()
@@ -96,6 +108,8 @@ class Push:
         if consult.state not in CALL or (before is not None and before.state in CALL):
             return
         specialist = self._connections.get(ParticipantId(consult.specialist or ""))
+        if patient is not None and specialist is not None:
+            return  # both are here, and their views say so
         for connection in (patient, specialist):
             if connection is not None:
                 self.announce(connection, consult)
@@ -121,6 +135,10 @@ class Push:
         return in_it or left_it
 
     def _on_presence(self, before: Presence, who: Presence) -> None:
+        if self._duty is not None:
+            self._put_on_duty(who, self._duty)
+        if before.on_call != who.on_call:
+            self._on_call_for = None
         if before.state != who.state:
             self._changed()
         connection = self._connections.get(ParticipantId(who.id))
@@ -215,7 +233,7 @@ class Push:
             connection.cursor = version
 
     def _view(self, connection: Connection, consult: Consult, content: Mapping[str, bytes]) -> None:
-        patient_waits = connection.role is Role.PATIENT and not consult.over
+        waits = connection.role is Role.PATIENT and consult.state in BEFORE_CALL
         view = views.consult_view(
             consult,
             connection.role,
@@ -223,9 +241,9 @@ class Push:
             post=self._post(consult),
             content=content,
             policy=self._ledger.policy,
-            place=self._places().get(consult.id),
-            wait_s=self.waits.medians().get(consult.urgency) if consult.urgency else None,
-            on_call=self._on_call(consult) if patient_waits else None,
+            place=self._places().get(consult.id) if waits else None,
+            wait_s=self.waits.medians().get(consult.urgency) if waits and consult.urgency else None,
+            on_call=self._on_call(consult) if waits else None,
         )
         payload = codec.encode(view)
         if payload != connection.last_view:
@@ -263,13 +281,13 @@ class Push:
     def _places(self) -> Mapping[ConsultId, int]:
         """Return every place in the queue, counted once for each change of it."""
         if self._line is None:
-            waiting = matching.queue(self._ledger.consults.values())
+            waiting = matching.queue(self._open.values())
             self._line = {c.id: place for place, c in enumerate(waiting, 1)}
         return self._line
 
     def _changed(self) -> None:
         """The queue is not what the watchers were shown last."""
-        self._queue_changed, self._line = True, None
+        self._queue_changed, self._line, self._lists = True, None, None
 
     def _peer(
         self, connection: Connection, consult: Consult, content: Mapping[str, bytes]
@@ -290,26 +308,38 @@ class Push:
 
     def _on_call(self, consult: Consult) -> int:
         """Return how many specialists are on call for a consult: its specialty, or all where that has none."""
-        rota = self.rota()
-        own = [c for c in rota if consult.specialty in c.specialties]
-        return len(own or rota)
+        duty = self._on_duty()
+        if self._on_call_for is None:
+            self._on_call_for = Counter(s for c in duty.values() for s in c.specialties)
+        return self._on_call_for[consult.specialty] or len(duty)
 
     def rota(self) -> list[matching.Candidate]:
         """Return the specialists who are on call, with what their accounts say."""
-        found = []
-        for who in self._ledger.presences.values():
-            account = self._house.account(who.id)
-            if who.on_call and account is not None and not account.disabled:
-                found.append(
-                    matching.Candidate(
-                        who, frozenset(account.specialties), frozenset(account.languages)
-                    )
-                )
-        return found
+        return list(self._on_duty().values())
+
+    def _on_duty(self) -> dict[AccountId, matching.Candidate]:
+        if self._duty is None:
+            self._duty = {}
+            for who in self._ledger.presences.values():
+                self._put_on_duty(who, self._duty)
+        return self._duty
+
+    def _put_on_duty(self, who: Presence, duty: dict[AccountId, matching.Candidate]) -> None:
+        account = self._house.account(who.id) if who.on_call else None
+        if account is None or account.disabled:
+            duty.pop(who.id, None)
+        else:
+            duty[who.id] = matching.Candidate(
+                who, frozenset(account.specialties), frozenset(account.languages)
+            )
+
+    def accounts_changed(self) -> None:
+        """Make the rota again: what accounts say is part of it."""
+        self._duty = self._on_call_for = None
 
     # -- desks and boards --------------------------------------------------------------------------------------------
 
-    def desk(self, connection: Connection, queue: list[QueueItem] | None = None) -> None:
+    def desk(self, connection: Connection) -> None:
         """Send a specialist's desk."""
         who = self._ledger.presences.get(AccountId(connection.participant))
         who = who or Presence(AccountId(connection.participant))
@@ -319,16 +349,16 @@ class Push:
             if consult is None or (consult.intake and intake is None):
                 self.spawn(self._desk_later(connection, who.consult))
                 return
-        self._send_desk(connection, who, self._queue() if queue is None else queue)
+        self._send_desk(connection, who)
 
     async def _desk_later(self, connection: Connection, consult_id: ConsultId) -> None:
         """Fetch the intake that the ring shows, then send the desk (without it if there is none)."""
         consult = await self._ledger.consult(consult_id)
         await self._ledger.content(consult_owner(consult_id), [consult.intake])
         who = await self._ledger.presence(AccountId(connection.participant))
-        self._send_desk(connection, who, self._queue())
+        self._send_desk(connection, who)
 
-    def _send_desk(self, connection: Connection, who: Presence, queue: list[QueueItem]) -> None:
+    def _send_desk(self, connection: Connection, who: Presence) -> None:
         ring = None
         if who.state is SpecialistState.RINGING and who.consult is not None:
             consult = self._ledger.known(who.consult)
@@ -336,19 +366,20 @@ class Push:
                 return  # half of the step is folded; the consult's half shows the desk
             intake = self._ledger.cached_content(who.consult, consult.intake)
             ring = views.ring_view(consult, intake, self._post(consult))
-        payload = codec.encode(views.desk(who, ring, queue, self._callbacks()))
+        if self._lists is None:
+            self._lists = self._queue(), self._callbacks()
+        payload = codec.encode(views.desk(who, ring, *self._lists))
         if payload != connection.last_desk:
             connection.last_desk = payload
             connection.socket.send(payload)
 
     def _queue(self) -> list[QueueItem]:
-        waiting = matching.queue(self._ledger.consults.values())
+        waiting = matching.queue(self._open.values())
         return [views.queue_item(c, self._post(c)) for c in waiting]
 
     def _callbacks(self) -> list[QueueItem]:
         """Return promised call-backs, the earliest first, with the contact as far as it is in memory."""
-        found = [c for c in self._ledger.consults.values() if c.callback_by is not None]
-        found = [c for c in found if c.state is ConsultState.CALLBACK]
+        found = [c for c in self._open.values() if c.state is ConsultState.CALLBACK]
         items = []
         for consult in sorted(found, key=lambda c: c.callback_by or 0.0):
             intake = self._ledger.cached_content(consult.id, consult.intake)
@@ -361,7 +392,8 @@ class Push:
     async def _warm(self, consult: Consult) -> None:
         """Fetch an intake into memory; the desks show it with the next tick."""
         found = await self._ledger.content(consult_owner(consult.id), [consult.intake])
-        self._queue_changed = self._queue_changed or bool(found)
+        if found:
+            self._queue_changed, self._lists = True, None
 
     def board(self, connection: Connection) -> None:
         """Send an operator's board."""
@@ -393,12 +425,12 @@ class Push:
             if not self._queue_changed:
                 continue
             self._queue_changed = False
-            queue = self._queue()
+            self._lists = None  # posts open and close with time
             board: bytes | None = None
             for connection in self._connections:
                 match connection.role:
                     case Role.SPECIALIST:
-                        self.desk(connection, queue)
+                        self.desk(connection)
                     case Role.OPERATOR:
                         board = board or self._board()
                         connection.socket.send(board)

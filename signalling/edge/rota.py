@@ -36,7 +36,7 @@ LEASE = "rota"
 LEASE_S = 6.0
 """Another node takes over within this; a ring that is late by 6 s is still a ring."""
 PASS_S = 0.5
-"""Between looks at what is due; a change of a consult or a specialist brings the next look forward."""
+"""Between looks at what is due. A consult that waits and a specialist who is free are seen to at once."""
 BATCH = 200
 UNANSWERED = (ConsultState.WAITING, ConsultState.CALLBACK)
 
@@ -61,15 +61,21 @@ class Rota:
         self._reachable = reachable
         self._node = node
         self._changed = asyncio.Event()
+        self._unanswered: dict[ConsultId, Consult] = {}
+        self._look_at = 0.0
         ledger.listeners.consult.append(self._on_consult)
         ledger.listeners.presence.append(self._on_presence)
 
     def _on_consult(self, step: Step) -> None:
         if step.consult.state in UNANSWERED:
+            self._unanswered[step.consult.id] = step.consult
             self._changed.set()
+        else:
+            self._unanswered.pop(step.consult.id, None)
 
-    def _on_presence(self, _before: Presence, _who: Presence) -> None:
-        self._changed.set()
+    def _on_presence(self, _before: Presence, who: Presence) -> None:
+        if who.state is SpecialistState.AVAILABLE:
+            self._changed.set()
 
     async def run(self) -> None:
         """Do the rounds, for ever."""
@@ -93,10 +99,13 @@ class Rota:
             self._changed.clear()
 
     async def _round(self) -> None:
-        for due in await self._ledger.store.due(now(), BATCH):
-            await self._attend(due)
+        at = now()
+        if not self._look_at - PASS_S <= at < self._look_at:  # also when the clock was put back
+            self._look_at = at + PASS_S
+            for due in await self._ledger.store.due(at, BATCH):
+                await self._attend(due)
         ledger = self._ledger
-        waiting = [c for c in ledger.consults.values() if c.state in UNANSWERED]
+        waiting = list(self._unanswered.values())
         if not waiting:
             return
         rota = [c for c in self._on_call() if not c.free or await self._reachable(_participant(c))]
@@ -155,12 +164,17 @@ class Rota:
             return
         await ledger.commit_presence(account, lambda who: off_call(who, lapsed=True))
 
+    async def _present(self, consult_id: ConsultId) -> bool:
+        """Return whether a consult's patient is connected, or was until moments ago."""
+        patient = patient_of(consult_id)
+        if await self._reachable(patient):
+            return True
+        return here(patient) in await self._ledger.store.holders([here(patient)])
+
     async def _decide(self, decision: ev.Rung | ev.CallbackPromised) -> None:
         """Commit a ring or a promise if it still holds; nobody is rung for an empty chair."""
         ledger = self._ledger
-        patient = here(patient_of(decision.consult))
-        ring = isinstance(decision, ev.Rung)
-        absent = ring and patient not in await ledger.store.holders([patient])
+        absent = isinstance(decision, ev.Rung) and not await self._present(decision.consult)
         try:
             await ledger.commit(
                 decision.consult,

@@ -273,17 +273,19 @@ class Waits:
         """Keep the window that the policy asks for."""
         self._policy = policy
         self._seen: dict[Urgency, list[float]] = {u: [] for u in Urgency}
+        self._medians: dict[Urgency, float] = {}
 
     def observe(self, urgency: Urgency, wait_s: float) -> None:
         """Add one wait."""
         seen = self._seen[urgency]
         seen.append(wait_s)
         del seen[: -self._policy.median_window]
+        if len(seen) >= self._policy.median_min:
+            self._medians[urgency] = median(seen)
 
-    def medians(self) -> dict[Urgency, float]:
+    def medians(self) -> Medians:
         """Return the medians of those colours that were observed often enough."""
-        least = self._policy.median_min
-        return {u: median(seen) for u, seen in self._seen.items() if len(seen) >= least}
+        return self._medians
 
 
 def peer_of(consult: Consult, role: Role) -> ParticipantId | None:
