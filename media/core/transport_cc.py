@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transport-wide feedback: when each packet of a leg arrived.
+
+Format: draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1. Times are whole ticks of 250 us.
+Chromium ignores feedback whose media SSRC is not one of its own streams, and lowers its rate by 20 %
+each second without valid feedback (both measured), so the caller must name a real stream and keep
+sending.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from media.core.serial import HALF_16, MASK_16
+
+Octets: TypeAlias = bytes | bytearray
+
+TICK_S: Final = 0.000250
+TICKS_PER_REFERENCE: Final = 256
+"""The reference time counts 64 ms."""
+MAX_STATUSES: Final = 2_048
+"""A second of 1,200-octet packets at 20 Mbit/s; a run-length chunk could claim 65,535."""
+MAX_DELTA_S: Final = 8.0
+"""Between two arrivals in one feedback: 16 signed bits of ticks are 8.19 s."""
+MAX_PACKETS: Final = 512
+"""Per feedback written: under 1,200 octets whatever the pattern."""
+
+_HEAD = struct.Struct("!HHI")
+_CHUNK = struct.Struct("!H")
+_FEEDBACK = struct.Struct("!BBHII")
+
+
+@dataclass(frozen=True, slots=True)
+class TransportFeedback:
+    """What one feedback packet says."""
+
+    sender_ssrc: int
+    media_ssrc: int
+    base: int
+    """Transport-wide sequence number of the first entry."""
+    count: int
+    """Feedback packets sent before this one, modulo 256: a gap is a lost feedback."""
+    reference: int
+    """Reference time in units of 64 ms, signed 24 bits."""
+    arrivals: tuple[int | None, ...]
+    """For each number from `base` on: arrival in ticks of 250 us on the receiver's clock, or None."""
+
+
+def parse_feedback(
+    data: Octets, at: int, end: int, sender_ssrc: int, media_ssrc: int
+) -> TransportFeedback | None:
+    """Read the feedback between `at` and `end`; None if it is malformed or claims too much."""
+    if at + 8 > end:
+        return None
+    base, total, word = _HEAD.unpack_from(data, at)
+    if not 0 < total <= MAX_STATUSES:
+        return None
+    at += 8
+    symbols: list[int] = []
+    while len(symbols) < total:
+        if at + 2 > end:
+            return None
+        chunk: int = _CHUNK.unpack_from(data, at)[0]
+        at += 2
+        if not chunk & 0x8000:
+            symbols += [chunk >> 13 & 3] * min(chunk & 0x1FFF, total - len(symbols))
+            if not chunk & 0x1FFF:
+                return None
+        elif chunk & 0x4000:
+            symbols += [chunk >> shift & 3 for shift in range(12, -2, -2)]
+        else:
+            symbols += [chunk >> shift & 1 for shift in range(13, -1, -1)]
+    reference = word >> 8
+    if reference & 0x800000:
+        reference -= 0x1000000
+    arrivals = _arrivals(data, at, end, symbols[:total], reference * TICKS_PER_REFERENCE)
+    if arrivals is None:
+        return None
+    return TransportFeedback(sender_ssrc, media_ssrc, base, word & 0xFF, reference, arrivals)
+
+
+def _arrivals(
+    data: Octets, at: int, end: int, symbols: list[int], ticks: int
+) -> tuple[int | None, ...] | None:
+    arrivals: list[int | None] = []
+    for symbol in symbols:
+        if symbol == 0:
+            arrivals.append(None)
+            continue
+        if symbol == 1:
+            if at >= end:
+                return None
+            ticks += data[at]
+            at += 1
+        elif symbol == 2:
+            if at + 2 > end:
+                return None
+            delta = data[at] << 8 | data[at + 1]
+            ticks += delta - 0x10000 if delta & 0x8000 else delta
+            at += 2
+        else:  # 3 is reserved
+            return None
+        arrivals.append(ticks)
+    return tuple(arrivals)
+
+
+class ArrivalLog:
+    """Collects arrivals of one leg and writes them as feedback."""
+
+    __slots__ = ("_arrivals", "_count", "_highest", "_next")
+
+    def __init__(self) -> None:
+        self._arrivals: dict[int, float] = {}
+        self._highest = -1
+        self._next = -1
+        self._count = 0
+
+    def received(self, number: int, now: float) -> None:
+        """Note that the packet with this 16-bit transport-wide number arrived now (hot path)."""
+        highest = self._highest
+        if highest < 0:
+            highest = self._next = number + MASK_16 + 1
+            self._highest = highest
+        index = highest + ((number - highest + HALF_16) & MASK_16) - HALF_16
+        if index > highest:
+            self._highest = index
+        arrivals = self._arrivals
+        if index >= self._next and index not in arrivals and len(arrivals) < MAX_STATUSES:
+            arrivals[index] = now
+
+    def write(self, sender_ssrc: int, media_ssrc: int) -> list[bytes]:
+        """Return feedback for all that arrived since the last call; nothing if nothing did.
+
+        Args:
+            sender_ssrc: Ours.
+            media_ssrc: One of the browser's own sending streams.
+        """
+        arrivals = self._arrivals
+        indices = sorted(arrivals)
+        packets: list[bytes] = []
+        first = 0
+        while first < len(indices):
+            base = max(self._next, indices[first] - MAX_PACKETS // 2)
+            last = first + 1
+            while (
+                last < len(indices)
+                and indices[last] < base + MAX_PACKETS
+                and abs(arrivals[indices[last]] - arrivals[indices[last - 1]]) < MAX_DELTA_S
+            ):
+                last += 1
+            chosen = indices[first:last]
+            packets.append(self._packet(sender_ssrc, media_ssrc, base, chosen))
+            self._next = chosen[-1] + 1
+            first = last
+        arrivals.clear()
+        return packets
+
+    def _packet(self, sender_ssrc: int, media_ssrc: int, base: int, chosen: list[int]) -> bytes:
+        arrivals = self._arrivals
+        reference = int(arrivals[chosen[0]] / (TICK_S * TICKS_PER_REFERENCE))
+        ticks = reference * TICKS_PER_REFERENCE
+        symbols = [0] * (chosen[-1] - base + 1)
+        deltas = bytearray()
+        for index in chosen:
+            delta = round(arrivals[index] / TICK_S) - ticks
+            delta = max(-0x8000, min(0x7FFF, delta))
+            ticks += delta
+            if 0 <= delta <= 0xFF:
+                symbols[index - base] = 1
+                deltas.append(delta)
+            else:
+                symbols[index - base] = 2
+                deltas += (delta & 0xFFFF).to_bytes(2, "big")
+        word = (reference & 0xFFFFFF) << 8 | self._count
+        self._count = (self._count + 1) & 0xFF
+        body = _HEAD.pack(base & MASK_16, len(symbols), word) + _chunks(symbols) + deltas
+        padding = -len(body) % 4
+        first = 0x8F | (0x20 if padding else 0)
+        if padding:
+            body += bytes(padding - 1) + bytes((padding,))
+        return _FEEDBACK.pack(first, 205, 2 + len(body) // 4, sender_ssrc, media_ssrc) + body
+
+
+def _chunks(symbols: list[int]) -> bytes:
+    """Pack the statuses: runs where they are longer than a vector, else vectors (draft §3.1.3-4)."""
+    out = bytearray()
+    at = 0
+    total = len(symbols)
+    while at < total:
+        symbol = symbols[at]
+        run = 1
+        while at + run < total and run < 0x1FFF and symbols[at + run] == symbol:
+            run += 1
+        if run >= 14 or at + run == total:
+            out += _CHUNK.pack(symbol << 13 | run)
+            at += run
+            continue
+        small = symbols[at : at + 14]
+        if 2 not in small:
+            chunk = 0x8000
+            for place, value in enumerate(small):
+                chunk |= value << (13 - place)
+            at += 14
+        else:
+            chunk = 0xC000
+            for place, value in enumerate(symbols[at : at + 7]):
+                chunk |= value << (12 - 2 * place)
+            at += 7
+        out += _CHUNK.pack(chunk)
+    return bytes(out)
