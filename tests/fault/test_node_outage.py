@@ -3,9 +3,8 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
 from tests.support.serving import Serving
 from tests.support.stores import assert_nothing_leaked
+from tests.support.talker import Talker, assert_all_heard_all
 
 pytestmark = pytest.mark.fault
 
@@ -152,46 +152,6 @@ async def test_two_nodes_hear_each_other_again(
     raise AssertionError("descriptions never crossed again")
 
 
-@dataclass
-class Talker:
-    """A page that says one line after the other, through every outage, and never gives a line up."""
-
-    peer: Peer
-    name: str
-    acknowledged: list[str] = field(default_factory=list)
-    reconnects: int = 0
-
-    async def run(self, stop: asyncio.Event) -> None:
-        for number in itertools.count():
-            if stop.is_set():
-                return
-            await self._say(f"{self.name} {number}", f"{self.name}-line-{number:05}")
-            await asyncio.sleep(0.01)
-
-    async def _say(self, text: str, key: str) -> None:
-        for _ in range(600):
-            try:
-                answer = await self.peer.request(
-                    "chat", consult=self.peer.consult, key=key, text=text
-                )
-                if answer["type"] == "ok":
-                    self.acknowledged.append(text)
-                    return
-            except (AssertionError, ConnectionError, aiohttp.ClientError):
-                await self._come_back()
-            await asyncio.sleep(0.05)
-        raise AssertionError("never acknowledged")
-
-    async def _come_back(self) -> None:
-        for _ in range(600):
-            with contextlib.suppress(AssertionError, ConnectionError, aiohttp.ClientError):
-                if (await self.peer.reconnect())["type"] == "welcome":
-                    self.reconnects += 1
-                    return
-            await asyncio.sleep(0.05)
-        raise AssertionError("never back")
-
-
 async def join(http: aiohttp.ClientSession, node: Serving) -> tuple[Peer, Peer]:
     """Return the patient and the specialist of the node's first start, in a call."""
     url = node.ready["public_url"].replace("localhost", "127.0.0.1")
@@ -241,7 +201,7 @@ async def test_killed_in_a_call(
             patient, specialist = await join(http, node)
             talkers = Talker(patient, "p"), Talker(specialist, "s")
             stop = asyncio.Event()
-            tasks = [asyncio.create_task(t.run(stop)) for t in talkers]
+            tasks = [asyncio.create_task(t.talk(stop)) for t in talkers]
             for _ in range(kills):
                 heard = len(talkers[0].acknowledged)
                 for _ in range(1_000):
@@ -252,19 +212,9 @@ async def test_killed_in_a_call(
                 await asyncio.to_thread(node.start)
             stop.set()
             await asyncio.gather(*tasks)
-            said = [line for talker in talkers for line in talker.acknowledged]
-            for talker in talkers:
-                assert talker.reconnects >= kills
-                await talker.peer.reconnect()
-                await talker.peer.until_state("in_call")
-                await talker.peer.wait_until(
-                    lambda t=talker: len(set(t.peer.said)) >= len(said)  # type: ignore[misc]
-                )
-                assert sorted(talker.peer.said) == sorted(said), "lost or doubled"
-                for who in talkers:
-                    own = [line for line in talker.peer.said if line.startswith(who.name)]
-                    assert own == who.acknowledged, "out of order"
-            assert patient.said == specialist.said
+            await assert_all_heard_all(talkers)
+            assert all(talker.reconnects > kills for talker in talkers)
+            await patient.until_state("in_call")
             await specialist.done("end", consult=patient.consult, outcome="advice")
             await patient.until_state("ended")
             await patient.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from signalling.edge import connections, keys
+from signalling.store.base import Recorded
 from tests.support.clinic import QUICK, Clinic, config, form, open_clinic
 from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
@@ -81,9 +82,16 @@ async def test_whole_call_across_nodes(nodes: Nodes) -> None:
 
 
 async def test_descriptions_wait_for_the_view(nodes: Nodes) -> None:
-    """The specialist's page learns the patient's page load only when the patient's page knows of the call."""
+    """However late the patient's node hears of the call, its page knows of it before the first description comes."""
     specialist = await nodes.b.specialist()
-    for _ in range(5):
+    take = nodes.a.node.ledger._take
+
+    async def late(recorded: Recorded) -> None:
+        await asyncio.sleep(0.05)
+        await take(recorded)
+
+    nodes.a.node.ledger._take = late  # type: ignore[method-assign]
+    for _ in range(3):
         patient = await nodes.a.patient()
         await specialist.wait_until(
             lambda p=patient: specialist.desk.get("ring", {}).get("consult") == p.consult
