@@ -139,23 +139,21 @@ class Actor:
     async def sees(self, within_s: float = 20.0, frames: int = 5) -> float:
         """Wait until the other side's picture moves: ``frames`` new frames; return how long that took."""
         begun = time.monotonic()
-        await self.page.wait_for_function(
-            """async frames => {
-              const video = document.getElementById("remote");
-              const count = () => video.getVideoPlaybackQuality().totalVideoFrames;
-              if (!video.srcObject || !video.videoWidth) return false;
-              const before = count();
-              for (let i = 0; i < 20 && count() < before + frames; i++) await new Promise(r => setTimeout(r, 100));
-              return count() >= before + frames;
-            }""",
-            arg=frames,
-            timeout=within_s * 1_000,
-        )
-        return time.monotonic() - begun
+        deadline = begun + within_s
+        first: int | None = None
+        while True:
+            shown = int(await self.page.evaluate(_FRAMES_SHOWN))
+            first = shown if first is None or shown < first else first
+            if shown >= first + frames:
+                return time.monotonic() - begun
+            assert time.monotonic() < deadline, f"{shown - first} frames in {within_s} s"
+            await asyncio.sleep(0.1)
 
     async def hears(self, seconds: float = 3.0) -> Heard:
         """Listen to the other side for a while."""
-        return await heard(self.page, "document.getElementById('remote').srcObject", seconds)
+        remote = "document.getElementById('remote').srcObject"
+        async with asyncio.timeout(3 * seconds + 10):
+            return await heard(self.page, remote, seconds)
 
     async def hears_voice(self, voice: End, within_s: float = 20.0) -> float:
         """Wait until this voice is heard; return how long that took."""
@@ -196,6 +194,13 @@ class Actor:
         """Wait until the chat shows a line."""
         await self.page.wait_for_function(_COUNT_LINES, arg=text, timeout=within_s * 1_000)
 
+
+_FRAMES_SHOWN = """
+() => {
+  const video = document.getElementById("remote");
+  return video.srcObject && video.videoWidth ? video.getVideoPlaybackQuality().totalVideoFrames : 0;
+}
+"""
 
 _WATCH_CONNECTIONS = """
 globalThis.peerConnections = [];

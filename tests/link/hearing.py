@@ -18,7 +18,7 @@ async ([streamExpression, durationS]) => {
   const player = new Audio();
   player.muted = true;
   player.srcObject = stream;
-  await player.play();
+  player.play().catch(() => {});  // stays pending while nothing arrives: that is what is measured
   const context = new AudioContext({sampleRate: 48000});
   await context.resume();
   const analyser = new AnalyserNode(context, {fftSize: 4096});

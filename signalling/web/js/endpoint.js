@@ -2,7 +2,7 @@
 // What a participant's media goes to. Here: straight to the other participant's browser. No DOM.
 
 import {watchNetwork} from "./network.js";
-import {preferCodecs, voiceFirst} from "./senders.js";
+import {START_MS, preferCodecs, voiceFirst} from "./senders.js";
 import {Phases, packets, read} from "./stats.js";
 
 /** @typedef {import("./stats.js").Sample} Sample */
@@ -66,6 +66,8 @@ export class DirectEndpoint {
   #away = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #poll;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #raise;
   #listeners = new AbortController();
   #phases = new Phases(performance.now());
   /** @type {Sample | null} */
@@ -192,6 +194,7 @@ export class DirectEndpoint {
   close() {
     if (this.state === "closed") return;
     clearTimeout(this.#poll);
+    clearTimeout(this.#raise);
     this.#listeners.abort();
     this.#pc.close();
     this.#enter("closed");
@@ -307,7 +310,9 @@ export class DirectEndpoint {
     this.#phases.connected(performance.now());
     this.#picturedAt ||= performance.now();
     this.#enter("connected");
-    voiceFirst(this.#pc.getTransceivers());
+    voiceFirst(this.#pc.getTransceivers(), true);
+    clearTimeout(this.#raise);
+    this.#raise = setTimeout(() => voiceFirst(this.#pc.getTransceivers(), false), START_MS);
   }
 
   /** @param {RestartTrigger} trigger */

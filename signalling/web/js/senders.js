@@ -7,6 +7,10 @@
 const CODECS = ["audio/opus", "audio/red", "video/VP8", "video/rtx"];
 /** Enough for 640x480 at 20 frames a second; what is above would only fill a thin link's queue. */
 const VIDEO_MAX_BPS = 600_000;
+/** At first: Chromium's own 300 kbit/s filled the queue of a 128 kbit/s up-link, and its picture came after 20 s. */
+const VIDEO_START_BPS = 100_000;
+/** For so long; by then the browser's estimate has seen the link. */
+export const START_MS = 5_000;
 
 /**
  * Offers only what every browser has: 2.6 KB of description instead of 5.2 (Chromium), without the candidates.
@@ -19,15 +23,19 @@ export function preferCodecs(transceiver, kind) {
   if (some.length) transceiver.setCodecPreferences?.(some);
 }
 
-/** Voice before picture, in the browser's own allocation and in its pacer. @param {RTCRtpTransceiver[]} transceivers */
-export function voiceFirst(transceivers) {
+/**
+ * Voice before picture, in the browser's own allocation and in its pacer.
+ * @param {RTCRtpTransceiver[]} transceivers
+ * @param {boolean} starting the picture starts low
+ */
+export function voiceFirst(transceivers, starting) {
   for (const {sender, receiver} of transceivers) {
     const parameters = sender.getParameters();
     const encoding = parameters.encodings?.[0];
     if (!encoding) continue;
     const audio = receiver.track.kind === "audio";
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
-    if (!audio) encoding.maxBitrate = VIDEO_MAX_BPS;
+    if (!audio) encoding.maxBitrate = starting ? VIDEO_START_BPS : VIDEO_MAX_BPS;
     sender.setParameters(parameters).catch(() => {});
   }
 }
