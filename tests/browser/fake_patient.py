@@ -21,6 +21,8 @@ from signalling.wire.messages import FromServer
 from signalling.wire.terms import CallbackReason, Outcome, Specialty, Urgency
 
 CONSULT = "c_scene"
+STARTED = time.time() - 60
+"""When the call was accepted; the same in each view, for another value is another call."""
 POST = m.PostView(
     code="NTT-014", name="Pustu Pulau Rinca", region="Manggarai Barat", emergency_line="+62 385 000 119",
 )  # fmt: skip
@@ -56,7 +58,7 @@ def callback() -> list[FromServer]:
 
 def in_call(state: str = "in_call", **more: object) -> list[FromServer]:
     """Return a call with something written."""
-    return [view(state, **({"peer": DOCTOR, "accepted_at": time.time() - 60} | more)), *entries()]
+    return [view(state, **({"peer": DOCTOR, "accepted_at": STARTED} | more)), *entries()]
 
 
 def ended() -> list[FromServer]:
