@@ -14,6 +14,7 @@ from signalling.store.base import Recorded
 from tests.support.clinic import QUICK, Clinic, config, form, open_clinic
 from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
+from tests.support.stores import until
 
 pytestmark = pytest.mark.redis
 
@@ -59,6 +60,18 @@ def at(node: Clinic, peer: Peer) -> Peer:
     return peer
 
 
+def lag(node: Clinic, seconds: float) -> None:
+    """Let a node hear late of what others write, as it does behind a slow network."""
+    ledger = node.node.ledger
+    take = ledger._take
+
+    async def late(recorded: Recorded) -> None:
+        await asyncio.sleep(seconds)
+        await take(recorded)
+
+    ledger._take = late  # type: ignore[method-assign]
+
+
 async def test_whole_call_across_nodes(nodes: Nodes) -> None:
     """Rung, accepted, negotiated, talked and ended with the patient on one node and the specialist on the other."""
     call = await nodes.a.call(elsewhere=nodes.b)
@@ -84,13 +97,7 @@ async def test_whole_call_across_nodes(nodes: Nodes) -> None:
 async def test_descriptions_wait_for_the_view(nodes: Nodes) -> None:
     """However late the patient's node hears of the call, its page knows of it before the first description comes."""
     specialist = await nodes.b.specialist()
-    take = nodes.a.node.ledger._take
-
-    async def late(recorded: Recorded) -> None:
-        await asyncio.sleep(0.05)
-        await take(recorded)
-
-    nodes.a.node.ledger._take = late  # type: ignore[method-assign]
+    lag(nodes.a, 0.05)
     for _ in range(3):
         patient = await nodes.a.patient()
         await specialist.wait_until(
@@ -211,14 +218,33 @@ async def test_takeover_asked_on_one_node_allowed_on_the_other(nodes: Nodes) -> 
 
 
 async def test_joined_on_one_node_connected_on_the_other(nodes: Nodes) -> None:
-    """A session made by one node opens a socket on the other at once, and so does a resume secret."""
-    for _ in range(5):
+    """A session made by one node opens a socket on the other, however late that hears of it; so does a resume secret."""
+    lag(nodes.b, 0.2)
+    for _ in range(2):
+        made = await nodes.b.node.consults.invite()
+        joined = await nodes.a.ok("/api/join", {"token": made.token})
+        body = {"consult": joined["consult"], "resume": joined["resume"]}
+        assert (await nodes.b.api("/api/resume", body)).status == 200
         made = await nodes.b.node.consults.invite()
         joined = await nodes.a.ok("/api/join", {"token": made.token})
         page = nodes.b.peer(joined["session"], joined["consult"])
         assert (await page.open())["type"] == "welcome"
-        body = {"consult": joined["consult"], "resume": joined["resume"]}
-        assert (await nodes.b.api("/api/resume", body)).status == 200
+
+
+async def test_page_that_knows_more_than_its_node(nodes: Nodes) -> None:
+    """Lines that a page got from the store before its node heard of them do not come a second time when it does."""
+    call = await nodes.a.call(elsewhere=nodes.b)
+    lag(nodes.a, 0.1)
+    for i in range(4):
+        await call.specialist.chat(f"s{i}")
+    await call.patient.reconnect()
+    await call.patient.wait_until(lambda: len(call.patient.said) == 4)
+    assert nodes.a.consult(call.consult).version < await nodes.a.version(call.consult)
+    await call.specialist.chat("last")
+    written = await nodes.a.version(call.consult)
+    await until(lambda: nodes.a.consult(call.consult).version == written)
+    await call.patient.ping()
+    assert call.patient.said == ["s0", "s1", "s2", "s3", "last"]
 
 
 async def test_one_ring_for_two_nodes(nodes: Nodes) -> None:

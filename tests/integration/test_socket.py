@@ -236,6 +236,21 @@ async def test_abort(server: Server, peer: RawSocket) -> None:
     assert socket.buffered_bytes == 0
 
 
+@pytest.mark.parametrize("way", ["abort", "close"])
+async def test_transport_that_closed_a_moment_ago(
+    server: Server, peer: RawSocket, way: str
+) -> None:
+    """Before the loss is known, sending does nothing: whoever sends must not fail because this peer is gone."""
+    (socket,) = server.sockets
+    assert socket._transport is not None
+    getattr(socket._transport, way)()
+    await asyncio.sleep(0)
+    socket.send(b"nobody")
+    socket.ping()
+    assert socket.buffered_bytes == 0
+    await over(server)
+
+
 async def test_cut(server: Server, peer: RawSocket) -> None:
     """Cutting ends without a close frame."""
     (socket,) = server.sockets
