@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shorter names for a script that nobody imports from: a tenth of the patient's page on the wire.
+"""Shorter names for a script that nobody imports from: 5 % of the patient's page on the wire.
 
 Every variable of one name is renamed alike, in the whole script: scopes stay what they are, and none needs to be
 understood. What must be told apart is a variable from a property, and for that it is enough to know what kind of brace a
