@@ -165,10 +165,10 @@ class Hold:
         held[index] = packet
         if index == self._next:
             self._drain(out)
-        elif len(held) > MAX_HELD or index - self._next > MAX_JUMP:
+        elif index - self._next > MAX_JUMP:
+            self._settle(index, out)
+        elif len(held) > MAX_HELD:
             self._give_up(min(held), out)
-            if index - self._next > MAX_JUMP:  # what was held before an outage goes out first
-                self._settle(index, out)
         elif self.is_key_frame(packet):
             self._settle(index, out)
         else:

@@ -108,16 +108,14 @@ class NackScheduler:
         spacing = max(MIN_SPACING_S, SPACING_ROUND_TRIPS * rtt_s)
         gone: list[int] = []
         for index, missing in self._missing.items():
-            if now + rtt_s > missing.noticed_at + wait_s and (
-                missing.requests or now > missing.noticed_at + self.reorder_s
-            ):
-                gone.append(index)  # no answer could come in time
-                continue
             if missing.requests:
                 ready_at = missing.requested_at + spacing
             else:
                 ready_at = missing.noticed_at + self.reorder_s
             if now < ready_at:
+                continue
+            if now + rtt_s > missing.noticed_at + wait_s:
+                gone.append(index)  # no answer could come in time
                 continue
             if not budget.invite(packet_bytes, now):
                 break
