@@ -40,6 +40,8 @@ CODE_TRIES = 20
 """A code is taken once in some millions; twenty in a row is a broken random source."""
 SUMMARY_S = 86_400.0
 """For a day after the end, the patient's page may still show the summary."""
+TAKEOVER_PAUSE_S = 5.0
+"""Between two take-over requests of a consult while one is open: each is an event, and a link may be in wrong hands."""
 BINDING_CHARS = 16
 """Of the device's secret hash in a session's ``jti``: 64 bits bind the session to the device in use."""
 
@@ -158,7 +160,7 @@ class Consults:
         """Another device asks to take the patient's place; return consult, request id and its secret.
 
         Raises:
-            Refused, auth.errors.AuthError: as ``join``.
+            Refused, auth.errors.AuthError: as ``join``; ``throttled`` while another request is only just open.
         """
         consult_id = await self._invited(token, code, address)
         request = secrets.token_urlsafe(JTI_BYTES)
@@ -169,7 +171,14 @@ class Consults:
             request=request,
             secret_hash=invitations.secret_hash(secret),
         )
-        await self._ledger.commit(consult_id, lambda _: [asked])
+
+        def asks(consult: Consult) -> list[ev.Event]:
+            open_since = max((t.at for t in consult.takeovers), default=0.0)
+            if (wait_s := open_since + TAKEOVER_PAUSE_S - asked.at) > 0:
+                raise Refused(Code.THROTTLED, retry_after_s=wait_s)
+            return [asked]
+
+        await self._ledger.commit(consult_id, asks)
         self._metrics.takeover("asked")
         return consult_id, request, secret
 

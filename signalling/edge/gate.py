@@ -271,6 +271,9 @@ class Gate:
             expires_at=claims.expires_at,
         )
         if consult is not None and hello.consult == consult.id:
+            if hello.cursor > consult.version:
+                # The page comes from a node that was ahead of this one; what it has must not come again.
+                consult = await self._ledger.refresh(consult.id)
             connection.cursor = min(hello.cursor, consult.version)
         await self._connections.add(connection)
         try:

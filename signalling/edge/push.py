@@ -248,7 +248,7 @@ class Push:
         payload = codec.encode(view)
         if payload != connection.last_view:
             connection.last_view = payload
-            connection.socket.send(payload)
+            connection.socket.send_soon(payload)
 
     async def sync(self, connection: Connection) -> None:
         """Deliver all that a connection lacks of its consult: every line once, in order, then the view."""
@@ -261,16 +261,16 @@ class Push:
                 recorded = await self._ledger.store.read(
                     consult_stream(consult_id), connection.cursor
                 )
-                events = [ev.decode(r.data) for r in recorded]
+                # What the store has beyond our fold follows with it: a view must not be older than its timeline.
+                events = [ev.decode(r.data) for r in recorded if r.version <= consult.version]
                 wanted = views.contents_of(consult, connection.role)
                 wanted += [views.content_of_entry(e, connection.role) for e in events]
                 content = await self._ledger.content(consult_owner(consult_id), wanted)
                 if connection.consult != consult_id:
                     continue  # the desk shows another consult by now
                 self._entries(connection, connection.cursor + 1, events, content)
-                newest = self._ledger.known(consult_id)
-                if newest is None or newest.version <= max(connection.cursor, consult.version):
-                    self._view(connection, consult, content)
+                self._view(connection, consult, content)
+                if self._ledger.known(consult_id) is consult:
                     return
         except StoreError:
             # The page can't be shown the truth now: it reconnects, and asks again.
@@ -371,7 +371,7 @@ class Push:
         payload = codec.encode(views.desk(who, ring, *self._lists))
         if payload != connection.last_desk:
             connection.last_desk = payload
-            connection.socket.send(payload)
+            connection.socket.send_soon(payload)
 
     def _queue(self) -> list[QueueItem]:
         waiting = matching.queue(self._open.values())

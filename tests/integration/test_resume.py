@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from signalling.store.base import Recorded, StreamId
 from tests.integration.conftest import OpenNode
-from tests.support.clinic import Call, Clinic
+from tests.support.clinic import Call, Clinic, form
 from tests.support.peer import SDP, Peer
 from tests.support.talker import Talker, assert_all_heard_all
 
@@ -196,3 +197,21 @@ async def test_resume_secret(clinic: Clinic) -> None:
     ):
         reply = await clinic.api("/api/resume", {"consult": consult, "resume": secret})
         assert (reply.status, reply.code) == (401, "resume_invalid")
+
+
+async def test_view_is_never_older_than_the_timeline(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens while a page is being brought up to date is in the view that it gets then."""
+    store = clinic.node.ledger.store
+    read = store.read
+
+    async def slow(stream: StreamId, after_version: int = 0) -> list[Recorded]:
+        await asyncio.sleep(0.1)
+        return await read(stream, after_version)
+
+    monkeypatch.setattr(store, "read", slow)
+    patient = await clinic.patient(intake=False)
+    await patient.done("intake", form=form())
+    monkeypatch.setattr(store, "read", read)
+    await patient.until_state("waiting", "ringing")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from signalling.edge import consults
 from signalling.wire.terms import Specialty
 from tests.support.clinic import Clinic, form
 from tests.support.peer import Peer
@@ -109,11 +110,19 @@ async def test_refused(clinic: Clinic) -> None:
     await patient.wait_until(lambda: not patient.view.get("takeovers"))
 
 
-async def test_newer_request_replaces_the_older(clinic: Clinic) -> None:
-    """One request is open at a time: the older one is refused when a newer comes."""
+async def test_newer_request_replaces_the_older(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request is open at a time: a newer one has to wait a little, and then the older one is refused."""
     _, _, first = await in_call(clinic)
     second = Device(clinic, first.token)
     await first.ask()
+    head = await clinic.head()
+    reply = await clinic.api("/api/takeover", {"token": first.token})
+    assert (reply.status, reply.code) == (429, "throttled")
+    assert 0 < reply.body["retryAfterMs"] <= 5_001
+    assert await clinic.head() == head
+    monkeypatch.setattr(consults, "TAKEOVER_PAUSE_S", 0.0)
     await second.ask()
     assert (await first.poll()).code == "takeover_refused"
     assert (await second.poll()).status == 202

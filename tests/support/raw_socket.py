@@ -39,6 +39,8 @@ class RawSocket:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    answer: bytes
+    """The head of the server's answer to the upgrade."""
 
     @classmethod
     async def connect(cls, port: int, path: str = "/ws", **headers: str) -> RawSocket:
@@ -59,7 +61,7 @@ class RawSocket:
         async with asyncio.timeout(DEADLINE_S):
             answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 101"), answer
-        return cls(reader, writer)
+        return cls(reader, writer, answer)
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
