@@ -183,7 +183,9 @@ async def join(http: aiohttp.ClientSession, node: Serving) -> tuple[Peer, Peer]:
 
 
 @pytest.mark.parametrize("store", ["embedded", pytest.param("redis", marks=pytest.mark.redis)])
-@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills", [2, pytest.param(12, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+)
 async def test_killed_in_a_call(
     tmp_path: Path, request: pytest.FixtureRequest, store: str, kills: int
 ) -> None:
