@@ -288,7 +288,7 @@ def apply(consult: Consult, event: ev.Event) -> Consult:
         raise InvalidTransition(consult.state, kind, code)
     write = _WRITERS.get(kind)
     after = write(consult, event) if write is not None else consult
-    return _settle(replace(after, version=consult.version + 1, state=rule.to), consult, event.at)
+    return _settle(after, rule.to, consult, event.at)
 
 
 def _late(kind: type[ev.Event]) -> Code:
@@ -296,9 +296,9 @@ def _late(kind: type[ev.Event]) -> Code:
     return Code.RING_OVER if kind in (ev.Accepted, ev.RingDeclined) else Code.WRONG_STATE
 
 
-def _settle(after: Consult, before: Consult, at: float) -> Consult:
+def _settle(after: Consult, to: ConsultState, before: Consult, at: float) -> Consult:
     """Apply the joint rules and remember since when things are as they are."""
-    state = next((j.to for j in JOINT if j.state is after.state and j.when(after)), after.state)
+    state = next((j.to for j in JOINT if j.state is to and j.when(after)), to)
     away_since = after.away_since
     if not after.away:
         away_since = None
@@ -306,6 +306,7 @@ def _settle(after: Consult, before: Consult, at: float) -> Consult:
         away_since = at
     return replace(
         after,
+        version=before.version + 1,
         state=state,
         state_since=before.state_since if state == before.state else at,
         away_since=away_since,

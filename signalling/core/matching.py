@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from signalling.core import events as ev
 from signalling.core import lifecycle
@@ -62,7 +63,13 @@ def queue(consults: Iterable[Consult]) -> list[Consult]:
 def shares_language(consult: Consult, candidate: Candidate) -> bool:
     """Return whether they have a language in common, by its primary subtag (``id`` serves ``id-ID``)."""
     wanted = consult.language.partition("-")[0]
-    return not wanted or wanted in {lang.partition("-")[0] for lang in candidate.languages}
+    return not wanted or wanted in _primary(candidate.languages)
+
+
+@lru_cache(maxsize=1_024)
+def _primary(languages: frozenset[str]) -> frozenset[str]:
+    """Return the primary subtags; few combinations exist, and each is asked for by every free specialist and ring."""
+    return frozenset(lang.partition("-")[0] for lang in languages)
 
 
 def ring(consult: Consult, candidate: Candidate, now: float, policy: ConsultPolicy) -> ev.Rung:

@@ -119,8 +119,8 @@ class Connection:
         return None if self.role is Role.PATIENT else AccountId(self.participant)
 
     def send(self, message: FromServer) -> None:
-        """Encode and send."""
-        self.socket.send(codec.encode(message))
+        """Encode and send, with what else this turn of the event loop has for this connection."""
+        self.socket.send_soon(codec.encode(message))
 
 
 class Connections:

@@ -103,6 +103,7 @@ class Socket:
         "_closed",
         "_code",
         "_max_buffered_bytes",
+        "_soon",
         "_transport",
         "_ws",
         "heard",
@@ -124,6 +125,7 @@ class Socket:
         self._max_buffered_bytes = max_buffered_bytes
         self._ws = _Upgrade(compress=False, max_msg_size=_PARSER_MAX_BYTES)
         self._transport: asyncio.Transport | None = None
+        self._soon: list[bytes] = []
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._code: int | None = None
         self.heard = True
@@ -180,7 +182,24 @@ class Socket:
         """Send one text message; nothing happens on a closed socket, and one that takes nothing is closed."""
         self._write(_frame(_TEXT, payload))
 
+    def send_soon(self, payload: bytes) -> None:
+        """Send one text message together with all else that is sent in this turn of the event loop.
+
+        An answer, the lines of the timeline and a view that come of one step are one write, and one packet on a thin
+        link, instead of four. ``send`` doesn't overtake them.
+        """
+        if not self._soon:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._soon.append(_frame(_TEXT, payload))
+
+    def _flush(self) -> None:
+        if self._soon:
+            self._write(b"")
+
     def _write(self, frame: bytes) -> None:
+        if self._soon:
+            frame = b"".join((*self._soon, frame))
+            self._soon.clear()
         transport = self._transport
         # uvloop's transport raises once it is closed, and whoever sends to this peer must not pay for that.
         if transport is None or self._code is not None or transport.is_closing():
@@ -203,9 +222,10 @@ class Socket:
         self._lost()
 
     def _close(self, close_code: int, reason: str) -> None:
-        transport = self._transport
+        self._flush()
         if self._code is not None:
             return
+        transport = self._transport
         self._code = close_code
         if transport is None or transport.is_closing():
             self._lost()

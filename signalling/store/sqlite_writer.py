@@ -197,10 +197,9 @@ class Writer:
         owners: set[OwnerId] = set()
         for job in jobs:
             if isinstance(job, AppendJob):
-                streams.update(append.stream for append in job.appends)
-                owners.update(sealed.owner for sealed in job.sealed)
-        streams -= self._streams.keys()
-        owners -= self._owners.keys()
+                # Not `streams -= self._streams.keys()`: that walks through all that is cached, not through the batch.
+                streams.update(a.stream for a in job.appends if a.stream not in self._streams)
+                owners.update(s.owner for s in job.sealed if s.owner not in self._owners)
         for stream in streams:
             self._streams[stream] = None
         for name, stream_no, version in self._select(
