@@ -100,9 +100,16 @@ class Budget:
         return True
 
     def invite(self, size: float, now: float) -> bool:
-        """Pay the repair share for what a request makes the other side send; False: don't ask.
+        """Pay for a retransmission that we ask the other side for; False: don't ask.
 
-        The packets themselves are paid with `voice` or `video` when they come.
+        It is paid now, before it is on its way; when it comes it must not be paid again.
+        """
+        return self.repair(size, now)
+
+    def invite_key_frame(self, size: float, now: float) -> bool:
+        """Pay the repair share for a key frame that we ask for; False: don't ask now.
+
+        Its packets are paid with `video` when they come, as the picture that they are.
         """
         self._refill(now)
         # A key frame larger than the share ever holds is payable when the share is full.

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 DEFAULT_FRAME_S: Final = 0.06
 """Packet interval of a voice until two packets have shown it: the longest that is used."""
 
+IDLE: Final = -1
+NO_KEY_FRAME_YET: Final = -2
+"""Instead of the timestamp of the key frame that is coming: the first one is always measured."""
+
 
 class Poll(NamedTuple):
     """What is to be done now."""
@@ -77,7 +81,7 @@ class InboundStream:
         self._frame_ticks = 0
         self._index = -1
         self._timestamp = 0
-        self._key_timestamp = -1
+        self._key_timestamp = NO_KEY_FRAME_YET
         self._key_bytes = 0
         self.set_rtt(rtt_s)
 
@@ -108,7 +112,7 @@ class InboundStream:
         if packet.payload_type == self._red_type:
             return self._receive_red(packet, now)
         out = self.hold.push(packet, now)
-        if self.is_video and (self.key_frames.wanted or self._key_timestamp >= 0):
+        if self.is_video and (self.key_frames.wanted or self._key_timestamp != IDLE):
             self._watch_key_frame(out, now)
         return out
 
@@ -128,7 +132,7 @@ class InboundStream:
         packet.index = index
         self.nacks.received(index, now)
         out = self.hold.push(packet, now)
-        if self.is_video and (self.key_frames.wanted or self._key_timestamp >= 0):
+        if self.is_video and (self.key_frames.wanted or self._key_timestamp != IDLE):
             self._watch_key_frame(out, now)
         return out
 
@@ -181,7 +185,7 @@ class InboundStream:
                 continue
             if self._key_timestamp >= 0:
                 self.key_frames.measured(self._key_bytes)
-                self._key_timestamp = -1
+                self._key_timestamp = IDLE
             if self.hold.is_key_frame(packet):
                 self.key_frames.arrived(now)
                 self._key_timestamp = packet.timestamp

@@ -24,7 +24,15 @@ DEFAULT_BYTES: Final = 1_500.0
 class KeyFrameRequests:
     """The requests for one sender's picture."""
 
-    __slots__ = ("_arrived_at", "_asked_at", "_wanted", "key_frame_bytes", "merged", "sent")
+    __slots__ = (
+        "_arrived_at",
+        "_asked_at",
+        "_measured",
+        "_wanted",
+        "key_frame_bytes",
+        "merged",
+        "sent",
+    )
 
     key_frame_bytes: float
     """What a key frame of this sender costs, from the last ones."""
@@ -33,7 +41,7 @@ class KeyFrameRequests:
     sent: int
 
     def __init__(self) -> None:
-        self._wanted = False
+        self._wanted = self._measured = False
         self._asked_at = -1e9
         self._arrived_at = -1e9
         self.key_frame_bytes = DEFAULT_BYTES
@@ -65,6 +73,9 @@ class KeyFrameRequests:
 
     def measured(self, frame_bytes: float) -> None:
         """Take the size of a key frame on the wire into the expected cost."""
+        if not self._measured:
+            self._measured = True
+            self.key_frame_bytes = frame_bytes
         self.key_frame_bytes += (frame_bytes - self.key_frame_bytes) / 4
 
     def due(self, now: float, rtt_s: float, budget: Budget) -> bool:
@@ -77,7 +88,7 @@ class KeyFrameRequests:
         """
         if not self._wanted or now < self.ready_at(rtt_s):
             return False
-        if not budget.invite(self.key_frame_bytes, now):
+        if not budget.invite_key_frame(self.key_frame_bytes, now):
             return False
         self._asked_at = now
         self.sent += 1

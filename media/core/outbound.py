@@ -80,7 +80,7 @@ class OutboundVideo:
 
         Args:
             packet: In order; shared with other receivers, not changed.
-            out: Scratch, 600 octets longer than any packet.
+            out: Scratch of `SCRATCH_BYTES`.
             now: Seconds.
             transport_number: The leg's next transport-wide number; used up if the size is not 0.
         """
@@ -169,7 +169,7 @@ class OutboundVoice:
 
         Args:
             packet: In order, plain (RED already taken apart), not changed.
-            out: Scratch, 600 octets longer than any packet.
+            out: Scratch of `SCRATCH_BYTES`.
             now: Seconds.
             transport_number: The leg's next transport-wide number; used up if the size is not 0.
         """

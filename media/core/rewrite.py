@@ -46,7 +46,7 @@ def put_header(
     """Write an RTP header with its extensions at the start of `out`; return where the payload goes.
 
     Args:
-        out: At least 600 octets.
+        out: Scratch of `SCRATCH_BYTES`.
         second: Marker (128 or 0) and payload type.
         number: Sequence number, 16 bits.
         timestamp: 32 bits.
@@ -152,7 +152,7 @@ class Rewriter:
 
         Args:
             packet: The next packet of the source, in order.
-            out: Scratch for a packet, 600 octets longer than the payload.
+            out: Scratch of `SCRATCH_BYTES`.
             now: Seconds.
             transport_number: The leg's transport-wide sequence number, if negotiated.
             payload_type: What to write instead of the packet's own type mapped (RED).

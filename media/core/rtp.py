@@ -8,7 +8,7 @@ peer sent; what is not RTP is None.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from media.core.extensions import NO_EXTENSIONS
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from media.core.extensions import ExtensionMap, Layout
 
 Octets: TypeAlias = bytes | bytearray
+
+MAX_PACKET_BYTES: Final = 1_500
+"""What fits on an Ethernet, and what libsrtp's Python binding takes."""
+SCRATCH_BYTES: Final = 2_048
+"""Room for any packet as it is rewritten: extensions added, RED headers, an original number."""
 
 _FIXED = struct.Struct("!BBHII").unpack_from
 _WORD = struct.Struct("!I").unpack_from
@@ -109,11 +114,12 @@ def parse(data: Octets, extensions: ExtensionMap, now: float) -> RtpPacket | Non
         now: When it arrived, seconds.
 
     Returns:
-        The packet, or None if this is not RTP: too short, version not 2, RTCP, or CSRCs, extension
+        The packet, or None if this is not RTP: shorter than a header, longer than
+        `MAX_PACKET_BYTES`, version not 2, RTCP, or CSRCs, extension
         or padding longer than the packet.
     """
     size = len(data)
-    if size < 12:
+    if not 12 <= size <= MAX_PACKET_BYTES:
         return None
     first, second, number, timestamp, ssrc = _FIXED(data)
     if first & 0xC0 != 0x80 or 192 <= second <= 223:

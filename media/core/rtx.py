@@ -59,7 +59,7 @@ class RtxWriter:
         Args:
             sent: From the cache.
             payload_type: The receiver's retransmission type for this codec.
-            out: Scratch, 600 octets longer than the payload.
+            out: Scratch of `SCRATCH_BYTES`.
             now: Seconds.
             transport_number: A transport-wide number of its own: it is a packet of its own.
         """

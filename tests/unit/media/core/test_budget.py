@@ -60,14 +60,26 @@ def test_repairs_stop_in_debt() -> None:
         pass
     assert not budget.repair(500, 0.0)
     assert not budget.invite(500, 0.0)
+    assert not budget.invite_key_frame(500, 0.0)
     assert budget.repair(500, 0.5)
 
 
 def test_a_key_frame_can_be_paid_on_the_thinnest_link() -> None:
     """The share holds 2,500 octets at least."""
     budget = Budget(10_000, 0.0)
-    assert budget.invite(MIN_REPAIR_BURST_BYTES, 0.0)
-    assert not budget.invite(100, 0.0)
+    assert budget.invite_key_frame(MIN_REPAIR_BURST_BYTES, 0.0)
+    assert not budget.invite_key_frame(100, 0.0)
+    assert budget.invite_key_frame(100, 1.0)
+
+
+def test_an_invited_retransmission_is_paid_like_one_that_is_sent() -> None:
+    """Both accounts pay at once; a key frame that is asked for costs the share alone."""
+    budget = Budget(80_000, 0.0)
+    assert budget.invite(500, 0.0)
+    assert budget.balance_bytes == 2_000
+    assert budget.invite_key_frame(1_500, 0.0)
+    assert budget.balance_bytes == 2_000
+    assert [budget.invite(1_500, 0.0) for _ in range(3)] == [True, True, False]
 
 
 def test_a_new_rate_holds_at_once() -> None:
@@ -95,7 +107,7 @@ def test_time_never_runs_backwards() -> None:
 @given(
     st.floats(5_000, 2e6),
     st.lists(
-        st.tuples(st.sampled_from(["voice", "video", "repair", "invite"]), st.floats(40, 1_500),
+        st.tuples(st.sampled_from(["voice", "video", "repair", "invite", "key"]), st.floats(40, 1_500),
                   st.floats(0, 0.5)),
         max_size=300,
     ),
@@ -118,7 +130,11 @@ def test_the_loop_cannot_start(rate_bps: float, steps: list[tuple[str, float, fl
             paid = size * budget.repair(size, now)
             repairs += paid
             sent += paid
+        elif kind == "invite":
+            paid = size * budget.invite(size, now)
+            repairs += paid
+            sent += paid
         else:
-            repairs += size * budget.invite(size, now)
+            repairs += size * budget.invite_key_frame(size, now)
         assert repairs <= burst + rate * REPAIR_SHARE * now + 1
         assert sent <= rate * (now + 0.25 + MAX_DEBT_S) + 1

@@ -113,13 +113,12 @@ def test_memory_is_bounded() -> None:
 
 
 def test_requests_are_paid_for() -> None:
-    """With 2,500 octets of repair share and packets of 500, five of ten are asked for, the rest later."""
-    budget = Budget(8_000, 0.0)
-    nacks = lossy(0, 11)
-    assert due(nacks, 0.02, budget) == [1, 2, 3, 4, 5]
+    """On 80 kbit/s 5,000 octets may be asked for at once, ten packets of 500, the rest as time pays."""
+    budget = Budget(80_000, 0.0)
+    nacks = lossy(0, 15)
+    assert due(nacks, 0.02, budget) == list(range(1, 11))
     assert due(nacks, 0.04, budget) == []
-    # 250 octets a second flow into the share: two seconds pay for one more packet.
-    assert nacks.due(2.1, RTT, 10.0, budget, 500) == [1]
+    assert due(nacks, 0.3, budget) == [11]
 
 
 @given(
