@@ -182,7 +182,6 @@ def offer_sdp(offer: Offer, *, pair: int = 0, version: int = 1) -> str:
     """
     pt = PAYLOAD_TYPES
     transport = fill(TEMPLATE["transport"], _transport_values(offer, pair))
-    head, *transport_rest = transport
     flags: dict[str, Value] = {
         "transport_cc": "" if offer.transport_cc else None,
         "remb": "" if offer.remb else None,
@@ -218,15 +217,18 @@ def offer_sdp(offer: Offer, *, pair: int = 0, version: int = 1) -> str:
         )
         or None,
     }
-    sections = [*fill(TEMPLATE["session"], {"version": version})]
-    for kind, values in (("audio", voice), ("video", picture)):
-        media, *rest = fill(TEMPLATE[kind], values)
-        sections += [media, head, *transport_rest, *rest]
+    lines = [
+        *fill(TEMPLATE["session"], {"version": version}),
+        *fill(TEMPLATE["audio"], voice),
+        *transport,
+        *fill(TEMPLATE["video"], picture),
+        *transport,
+    ]
     for name in video.codecs:
         codec = picture | {"name": name, "type": pt[name], "rtx": pt[f"{name}/rtx"]}
-        sections += fill(TEMPLATE["codec"], codec)
-    sections += fill(TEMPLATE["video_end"], picture)
-    return "".join(f"{line}\r\n" for line in sections)
+        lines += fill(TEMPLATE["codec"], codec)
+    lines += fill(TEMPLATE["video_end"], picture)
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 def _transport_values(offer: Offer, pair: int) -> dict[str, Value]:

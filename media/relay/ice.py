@@ -36,7 +36,7 @@ has 4."""
 
 _COOKIE = struct.pack("!I", stun.COOKIE)
 _BINDING_REQUEST = b"\x00\x01"
-_BINDING_INDICATION = b"\x00\x11"
+_FINGERPRINT = b"\x80\x28\x00\x04"
 _USERNAME = 0x0006
 _ATTRIBUTES_MAX = 16
 """USERNAME stands first in every browser's check; deeper than this nobody has it."""
@@ -106,11 +106,11 @@ def ufrag_of(data: bytes) -> str | Drop:
 
 def read_check(data: bytes, credentials: Credentials) -> Check | Drop:
     """Return a check that was signed with these credentials, else why it is dropped."""
-    try:
-        message = stun.parse_message(data)  # checks FINGERPRINT where there is one
-    except (ValueError, struct.error, IndexError):
+    if data[-8:-4] != _FINGERPRINT:  # RFC 8489 §14.7: the last attribute
         return Drop.STUN_MALFORMED
-    if "FINGERPRINT" not in message.attributes:
+    try:
+        message = stun.parse_message(data)
+    except (ValueError, struct.error, IndexError):
         return Drop.STUN_MALFORMED
     if message.attributes.get("USERNAME", "").partition(":")[0] != credentials.ufrag:
         return Drop.STUN_UNAUTHENTIC

@@ -7,8 +7,9 @@ is the test itself.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>relay</title>
 SCRIPT = """
 import {answerFields, offerSdp} from "/sdp.js";
 const facts = {};
-let pc, offer, version = 1, analyser;
+let pc, offer, taken, version = 1, analyser;
 
 window.begin = (colour, hertz) => {
   const canvas = document.createElement("canvas");
@@ -48,6 +49,11 @@ window.begin = (colour, hertz) => {
   analyser = context.createAnalyser(); analyser.fftSize = 4096;
   facts.tracks = {audio: out.stream.getAudioTracks()[0], video: canvas.captureStream(10).getVideoTracks()[0]};
   facts.context = context;
+};
+
+// Where no AudioContext runs without a sound card (Firefox): the fake microphone's tone.
+window.speak = async () => {
+  facts.tracks.audio = (await navigator.mediaDevices.getUserMedia({audio: true})).getAudioTracks()[0];
 };
 
 window.answer = async (fields) => {
@@ -70,13 +76,13 @@ window.answer = async (fields) => {
   }
   await pc.setLocalDescription();
   facts.set = performance.now() - facts.begun;
-  return answerFields(pc.localDescription.sdp);
+  return taken = answerFields(pc.localDescription.sdp);
 };
 
 // Zero-signalling ICE restart: nobody is told.
 window.restart = async (pair) => {
   await pc.setLocalDescription(await pc.createOffer({iceRestart: true}));
-  await pc.setRemoteDescription({type: "answer", sdp: offerSdp(offer, {pair, version: ++version})});
+  await pc.setRemoteDescription({type: "answer", sdp: offerSdp(offer, {pair, taken, version: ++version})});
 };
 
 // New codec parameters, applied by the page alone.
@@ -152,43 +158,64 @@ class RelayPage:
 
     async def sees(self, colour: str, within_s: float = 20.0) -> None:
         """Wait until new frames of this colour arrive."""
-        channel = {"red": 0, "blue": 2}[colour]
-        await self.page.wait_for_function(
-            """async channel => {
-              const before = (await look()).frames;
-              await new Promise(done => setTimeout(done, 300));
-              const {frames, colour} = await look();
-              return frames > before && colour && colour[channel] > 150 && colour[2 - channel] < 100;
-            }""",
-            arg=channel,
-            timeout=within_s * 1_000,
-        )
+        await self._until(sees(colour), within_s)
 
     async def hears(self, hertz: int, within_s: float = 20.0) -> None:
         """Wait until a tone of this pitch arrives in packets that arrive now."""
-        await self.page.wait_for_function(
-            """async hertz => {
-              const before = (await look()).packets;
-              await new Promise(done => setTimeout(done, 300));
-              const report = await look();
-              return report.packets > before + 2 && Math.abs(report.hertz - hertz) < 30;
-            }""",
-            arg=hertz,
-            timeout=within_s * 1_000,
+        await self._until(hears(hertz), within_s)
+
+    async def _until(self, fact: Fact, within_s: float) -> None:
+        # Not by wait_for_function: it takes the promise of an async predicate for its success, whatever it resolves to.
+        async with asyncio.timeout(within_s):
+            before = await self.look()
+            while True:
+                await asyncio.sleep(0.2)
+                now = await self.look()
+                if fact(before, now):
+                    return
+                before = now
+
+
+Fact = Callable[[dict[str, Any], dict[str, Any]], bool]
+"""Whether something holds, by two looks one after the other."""
+
+
+def sees(colour: str) -> Fact:
+    """New frames came, and they have this colour."""
+    channel = {"red": 0, "blue": 2}[colour]
+
+    def fact(before: dict[str, Any], now: dict[str, Any]) -> bool:
+        shown = now.get("colour") or [0, 0, 0]
+        return bool(
+            now["frames"] > before["frames"] and shown[channel] > 150 and shown[2 - channel] < 100
         )
+
+    return fact
+
+
+def hears(hertz: int) -> Fact:
+    """Packets came, and what is heard has this pitch."""
+
+    def fact(before: dict[str, Any], now: dict[str, Any]) -> bool:
+        return now["packets"] > before["packets"] and abs(now.get("hertz", 0) - hertz) < 30
+
+    return fact
+
+
+def content(path: str) -> tuple[str, str]:
+    """Return a file of the page and its type; the path without a leading slash."""
+    if path == "":
+        return PAGE, "text/html"
+    if path == "page.js":
+        return SCRIPT, "text/javascript"
+    if path in {"sdp.js", "sdp_template.js"}:
+        return (SCRIPTS / path).read_text(encoding="utf-8"), "text/javascript"
+    return "", "text/plain"
 
 
 async def _serve(route: Route) -> None:
-    name = route.request.url.removeprefix(ORIGIN).lstrip("/")
-    if name == "":
-        await route.fulfill(body=PAGE, content_type="text/html")
-    elif name == "page.js":
-        await route.fulfill(body=SCRIPT, content_type="text/javascript")
-    elif name in {"sdp.js", "sdp_template.js"}:
-        body = (SCRIPTS / name).read_text(encoding="utf-8")
-        await route.fulfill(body=body, content_type="text/javascript")
-    else:
-        await route.fulfill(status=204)
+    body, kind = content(route.request.url.removeprefix(ORIGIN).lstrip("/"))
+    await route.fulfill(body=body, content_type=kind)
 
 
 async def relay_page(browser: Browser) -> RelayPage:

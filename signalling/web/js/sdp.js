@@ -57,21 +57,24 @@ const sdpFlag = (yes) => (yes ? "" : null);
  * The relay's description as SDP. Applied as an offer at first; as an answer (`pair` another, to restart ICE without any
  * message) after `createOffer({iceRestart: true})`; changed voice fields change the codec's parameters locally.
  * @param {OfferFields} offer
- * @param {{pair?: number, version?: number}} [how] `pair`: which of the credentials; `version`: of the session, higher with
- *   each description
+ * @param {{pair?: number, version?: number, taken?: AnswerFields}} [how] `pair`: which of the credentials; `version`: of the
+ *   session, higher with each description; `taken`: what the browser answered at first, because the answer to its restart
+ *   may name nothing else
  * @returns {string}
  */
-export function offerSdp(offer, {pair = 0, version = 1} = {}) {
+export function offerSdp(offer, {pair = 0, version = 1, taken} = {}) {
   const template = SDP_TEMPLATE;
   /** @type {Record<string, number>} */
   const types = template.payload_types;
   /** @type {Record<string, (string | number)[]>} */
   const known = template.extensions;
   const {audio, video} = offer;
-  const {red = "yes"} = audio;
-  const {codecs = ["VP8"]} = video;
+  /** @param {"audio" | "video"} kind @param {string} name */
+  const has = (kind, name) => !taken || taken[kind].payload_types.includes(types[name] ?? -1);
+  const red = has("audio", "red") ? audio.red ?? "yes" : "no";
+  const codecs = (video.codecs ?? ["VP8"]).filter((name) => has("video", name));
   const [ufrag = "", pwd = ""] = (offer.ice[pair % offer.ice.length] ?? "").split(":");
-  const [connection = "", ...transport] = fillSdp(template.transport, {
+  const transport = fillSdp(template.transport, {
     ufrag, pwd,
     fingerprint: offer.fingerprint,
     candidates: offer.candidates.map(({transport, address, port}, index) => {
@@ -80,15 +83,16 @@ export function offerSdp(offer, {pair = 0, version = 1} = {}) {
       return `${index + 1} 1 ${transport} ${priority} ${address} ${port} typ host${tail}`;
     }),
   });
-  /** @param {string[]} without */
-  const extensions = (without) =>
-    offer.extensions.filter((name) => !without.includes(name)).map((name) => known[name]?.join(" ") ?? "");
+  /** @param {"audio" | "video"} kind @param {string[]} without */
+  const extensions = (kind, without) => offer.extensions
+    .filter((name) => !without.includes(name) && (!taken || taken[kind].extensions.includes(Number(known[name]?.[0]))))
+    .map((name) => known[name]?.join(" ") ?? "");
   const flags = {transport_cc: sdpFlag(offer.transport_cc), remb: sdpFlag(offer.remb)};
   const voice = {
     ...flags,
     types: (red === "first" ? ["red", "opus"] : red === "yes" ? ["opus", "red"] : ["opus"]).map((name) => types[name]).join(" "),
     ptime_ms: audio.ptime_ms ?? 20,
-    extensions: extensions(template.not_for_audio),
+    extensions: extensions("audio", template.not_for_audio),
     opus: fillSdp(template.opus, {
       fec: Number(audio.fec ?? true), dtx: Number(audio.dtx ?? false), max_average_bps: audio.max_average_bps,
     }).join(";"),
@@ -99,18 +103,16 @@ export function offerSdp(offer, {pair = 0, version = 1} = {}) {
   const picture = {
     ...flags,
     types: codecs.map((name) => `${types[name]} ${types[`${name}/rtx`]}`).join(" "),
-    extensions: extensions(template.not_for_video),
+    extensions: extensions("video", template.not_for_video),
     max_kbps: video.max_kbps,
     ssrc: video.ssrc,
     rtx_ssrc: video.rtx_ssrc,
     fmtp: fillSdp(template.picture, {start_kbps: video.start_kbps, max_kbps: video.max_kbps}).join(";") || null,
   };
-  const [voiceLine = "", ...voiceRest] = fillSdp(template.audio, voice);
-  const [pictureLine = "", ...pictureRest] = fillSdp(template.video, picture);
   const lines = [
     ...fillSdp(template.session, {version}),
-    voiceLine, connection, ...transport, ...voiceRest,
-    pictureLine, connection, ...transport, ...pictureRest,
+    ...fillSdp(template.audio, voice), ...transport,
+    ...fillSdp(template.video, picture), ...transport,
     ...codecs.flatMap((name) => fillSdp(template.codec, {...picture, name, type: types[name], rtx: types[`${name}/rtx`]})),
     ...fillSdp(template.video_end, picture),
   ];

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated peers through a real relay port on loopback: connect, talk, move, fall silent, leave."""
+
+import asyncio
+import contextlib
+import gc
+import socket
+
+import pytest
+from aioice import stun
+
+from media.core import rtcp, rtcp_write
+from media.relay import leg as legs
+from media.relay.demux import LENGTH_MAX
+from media.relay.drops import Drop
+from media.relay.ice import TRIAL_S
+from media.relay.leg import Ending, LegState
+from media.relay.path import Weight
+from media.relay.port import PortFull, PortSettings
+from media.relay.router import KEY_FRAME_SPACING_S, Pair, Seat
+from tests.support.relay_peer import Peer, check, connected, relay, rtp, until
+
+A = (0x1111, 0x2222, 0x3333)
+B = (0x4444, 0x5555, 0x6666)
+
+
+async def test_a_leg_connects_and_counts_its_set_up():
+    """Check, handshake, keys for AES-256-GCM; the times of each are there."""
+    async with relay() as port, connected(port) as (leg, _, peer):
+        assert leg.state is LegState.CONNECTED
+        assert leg.srtp_profile == peer.keys.profile == "SRTP_AEAD_AES_256_GCM"
+        assert leg.timing.ice_s >= 0
+        assert 0 < leg.timing.dtls_s < 5
+        assert leg.path.transport == "udp"
+
+
+async def test_the_handshake_takes_two_round_trips():
+    """With 100 ms each way, keys are there 400 ms after the first check, not 600."""
+    async with relay() as port:
+        leg, offer = port.mint()
+        peer = await Peer(offer).open()
+        peer.delay_s = 0.1
+        port.accept(leg, peer.answer())
+        await peer.shake()
+        await until(lambda: leg.srtp_profile)
+        assert 0.4 <= leg.timing.dtls_s < 0.55
+        await peer.close()
+
+
+async def test_keys_wait_for_the_answer():
+    """The handshake begins with the first check; media pass only after the answer proved who it was."""
+    async with relay() as port:
+        leg, offer = port.mint()
+        peer = await Peer(offer).open()
+        await peer.shake()
+        peer.rtp(rtp(A[0], 1))
+        await until(lambda: port.drops[Drop.UNKNOWN_SOURCE] or port.drops[Drop.SRTP_EARLY])
+        assert leg.state is LegState.SECURING
+        port.accept(leg, peer.answer())
+        await until(lambda: leg.state is LegState.CONNECTED)
+        await peer.close()
+
+
+async def test_somebody_else_gets_no_keys():
+    """A handshake made with another certificate than the answer's closes the leg."""
+    async with relay() as port:
+        leg, offer = port.mint()
+        peer, stranger = await Peer(offer).open(), await Peer(offer).open()
+        port.accept(leg, stranger.answer())
+        await peer.shake()
+        await until(lambda: leg.state is LegState.CLOSED)
+        assert leg.ending is Ending.FINGERPRINT
+        await peer.close()
+        await stranger.close()
+
+
+async def test_a_peer_that_never_shakes_hands_ends_at_the_deadline(monkeypatch):
+    """Checks alone keep no handshake alive."""
+    monkeypatch.setattr(legs, "HANDSHAKE_S", 0.3)
+    async with relay() as port:
+        leg, offer = port.mint()
+        peer = await Peer(offer).open()
+        peer.check()
+        await until(lambda: leg.state is LegState.CLOSED)
+        assert leg.ending is Ending.HANDSHAKE_FAILED
+        await peer.close()
+
+
+async def talk(one, other, number):
+    """One packet of voice each way; return what arrived."""
+    one.rtp(rtp(one.ssrcs[0], number))
+    other.rtp(rtp(other.ssrcs[0], number))
+    await until(lambda: one.rtp_in and other.rtp_in)
+    return one.rtp_in.pop(), other.rtp_in.pop()
+
+
+async def paired(port, stack, **wanted):
+    one = await stack.enter_async_context(connected(port, A))
+    other = await stack.enter_async_context(connected(port, B))
+    seats = [Seat.of(leg, offer, peer.answer()) for leg, offer, peer in (one, other)]
+    pair = Pair(*seats, port.drops)
+    pair.open()
+    return pair, one, other
+
+
+@pytest.fixture
+async def call():
+    """Two connected legs that are forwarded to each other: (port, pair, (leg, offer, peer), the same of the other)."""
+    async with relay() as port, contextlib.AsyncExitStack() as stack:
+        yield port, *await paired(port, stack)
+
+
+async def test_packets_go_through_with_the_ssrc_that_was_offered(call):
+    """Voice, picture and repeats arrive whole, under the SSRC of the receiver's own offer; then nothing any more."""
+    port, pair, (_, _offer_a, a), (_, offer_b, b) = call
+    for number, (payload_type, ours, theirs) in enumerate(
+        [
+            (111, A[0], offer_b.audio.ssrc),
+            (63, A[0], offer_b.audio.ssrc),
+            (96, A[1], offer_b.video.ssrc),
+            (97, A[2], offer_b.video.rtx_ssrc),
+        ]
+    ):
+        sent = rtp(ours, number, payload_type=payload_type, payload=b"x" * 1_100)
+        a.rtp(sent)
+        await until(lambda: b.rtp_in)
+        got = b.rtp_in.pop()
+        assert got == sent[:8] + theirs.to_bytes(4, "big") + sent[12:]
+    a.rtp(rtp(A[0], 50, payload_type=98))
+    await until(lambda: port.drops[Drop.NO_ROUTE])
+    pair.close()
+    before = call[2][0].traffic.rtp_received
+    a.rtp(rtp(A[0], 51))
+    await until(lambda: call[2][0].traffic.rtp_received > before)
+    assert not b.rtp_in
+
+
+async def test_key_frame_requests_are_merged(call):
+    """Ten requests in a burst become one, under the sender's own SSRC; the next passes a second later."""
+    _, _, (_, _, a), (_leg_b, offer_b, b) = call
+    a.rtp(rtp(A[1], 1, payload_type=96))
+    await until(lambda: b.rtp_in)
+    for _ in range(10):
+        b.rtcp(rtcp_write.picture_loss(B[0], offer_b.video.ssrc))
+    await until(lambda: a.rtcp_in)
+    await asyncio.sleep(0.05)
+    assert [part.media_ssrc for data in a.rtcp_in for part in rtcp.parse(data)] == [A[1]]
+    pair = call[1]
+    seat = pair._seats[call[2][0]]
+    seat.key_frame_asked_at -= KEY_FRAME_SPACING_S
+    b.rtcp(rtcp_write.picture_loss(B[0], offer_b.video.ssrc))
+    await until(lambda: len(a.rtcp_in) == 2)
+
+
+async def test_reports_and_nacks_pass_with_their_ssrcs_exchanged(call):
+    """What B says of what it receives reaches A in A's own terms, and A's sender report reaches B in B's."""
+    _, _, (_, _, a), (_, offer_b, b) = call
+    a.rtp(rtp(A[1], 1, payload_type=96))
+    await until(lambda: b.rtp_in)
+    b.rtcp(rtcp_write.nack(B[1], offer_b.video.ssrc, [7, 9]))
+    await until(lambda: a.rtcp_in)
+    (lost,) = rtcp.parse(a.rtcp_in.pop())
+    assert (lost.media_ssrc, lost.numbers) == (A[1], (7, 9))
+    a.rtcp(rtcp_write.sender_report(rtcp.SenderReport(A[1], 5 << 32, 90, 3, 300)))
+    await until(lambda: b.rtcp_in)
+    (report,) = rtcp.parse(b.rtcp_in.pop())
+    assert (report.ssrc, report.ntp, report.packet_count) == (offer_b.video.ssrc, 5 << 32, 3)
+    block = rtcp.ReportBlock(offer_b.video.ssrc, 12, 3, 99, 5, 6, 7)
+    b.rtcp(rtcp_write.receiver_report(B[1], [block]))
+    await until(lambda: a.rtcp_in)
+    (said,) = rtcp.parse(a.rtcp_in.pop())
+    assert [(each.ssrc, each.fraction_lost) for each in said.reports] == [(A[1], 12)]
+
+
+async def test_a_restart_with_a_spare_pair_needs_nobody(call):
+    """A check with a spare from a new address: answered, followed, counted; keys and media go on."""
+    _, _, (leg, _, a), (_, _, b) = call
+    keys = leg.srtp_profile, leg._srtp
+    await a.open()
+    a.check(pair=3, nominated=True)
+    await until(lambda: leg.traffic.restarts == 1)
+    assert (leg.srtp_profile, leg._srtp) == keys
+    await talk(a, b, 10)
+    dtls = a.dtls_in
+    a.check(pair=0)
+    await until(lambda: leg.traffic.restarts == 2)
+    assert a.dtls_in == dtls
+
+
+async def test_an_address_that_changes_under_a_browser_is_followed_by_its_media(call):
+    """The first packet from the new address already turns the way back."""
+    _, _, (leg, _, a), (_, _, b) = call
+    await talk(a, b, 1)
+    old = leg.path
+    await a.open()
+    await talk(a, b, 2)
+    assert leg.path is not old
+    assert leg.traffic.moves == 2
+
+
+async def test_a_stolen_packet_diverts_for_five_seconds_at_most(call):
+    """Somebody else's address with a true packet: media go there until the trial ends, then back for good."""
+    port, _, (leg, _, a), (_, _, b) = call
+    await talk(a, b, 1)
+    true = leg.path
+    data = a.keys.outbound.protect(rtp(A[0], 2))
+    thief = await Peer(a.offer).open()
+    thief.send(data)
+    await until(lambda: leg.path != true)
+    assert port.udp.addresses == 3
+    now = port._clock()
+    leg.sweep(now + TRIAL_S - 0.1)
+    assert leg.path != true
+    leg.sweep(now + TRIAL_S + 0.1)
+    assert leg.path is true
+    assert port.udp.addresses == 2
+    thief.send(a.keys.outbound.protect(rtp(A[0], 3)))
+    await until(lambda: leg.traffic.rtp_received == 3)
+    assert leg.path is true
+    await thief.close()
+
+
+async def test_a_replayed_packet_from_elsewhere_moves_nothing(call):
+    """The same bytes again, and an older number that never arrived: refused, or taken without a move."""
+    port, _, (leg, _, a), (_, _, b) = call
+    older = a.keys.outbound.protect(rtp(A[0], 1))
+    newer = a.rtp(rtp(A[0], 5))
+    await until(lambda: b.rtp_in)
+    thief, path = await Peer(a.offer).open(), leg.path
+    thief.send(newer)
+    await until(lambda: port.drops[Drop.SRTP_REPLAYED] == 1)
+    thief.send(older)
+    await until(lambda: len(b.rtp_in) == 2)
+    assert leg.path is path
+    await thief.close()
+
+
+async def test_strangers_cost_nothing(call):
+    """Noise, foreign checks, DTLS and SRTP from unknown addresses: no answer, no entry, no leg disturbed."""
+    port, _, (_leg, _, a), (_, _, b) = call
+    await talk(a, b, 1)
+    stranger = await Peer(a.offer).open()
+    unknown = Peer(port.mint()[1])
+    before = port.demux.sizes(), port.udp.addresses
+    for data in (
+        bytes(check(a.pairs[0], key=b"guess")),
+        bytes(check(unknown.pairs[0], key=b"guess")),
+        b"\x16\xfe\xfd" + bytes(40),
+        rtp(0x9999, 1),
+        rtp(A[0], 9) + bytes(16),
+        bytes(40),
+        b"\xff" * 40,
+        rtp(A[0], 9) + bytes(LENGTH_MAX),
+    ):
+        count = sum(port.drops.values())
+        stranger.send(data)
+        await until(lambda count=count: sum(port.drops.values()) > count)
+    assert (port.demux.sizes(), port.udp.addresses) == before
+    assert not stranger.responses
+    assert not stranger.dtls_in
+    await talk(a, b, 2)
+    await stranger.close()
+
+
+async def test_one_leg_may_not_fill_libsrtp_with_ssrcs(call):
+    """Each SSRC costs memory in libsrtp for good: after 16 no more are taken."""
+    port, _, (leg, _, a), _ = call
+    for number in range(40):
+        a.rtp(rtp(0x7000 + number, 1))
+    await until(lambda: port.drops[Drop.SSRC_LIMIT])
+    await until(lambda: leg.traffic.rtp_received + port.drops[Drop.SSRC_LIMIT] == 40)
+    assert len(leg._ssrcs) == legs.SSRCS_MAX
+    assert port.demux.sizes()[1] <= 2 * legs.SSRCS_MAX
+
+
+async def test_silence_keeps_a_leg_for_15_minutes(call):
+    """Nothing for 14 minutes 59: still there, and it talks at once. After 15: gone, without a trace."""
+    port, _, (leg, _, a), (_, _, b) = call
+    heard = leg.heard_at
+    assert not leg.sweep(heard + 15 * 60 - 1)
+    await talk(a, b, 1)
+    assert leg.sweep(leg.heard_at + 15 * 60)
+    await port.release(leg, Ending.SILENT)
+    assert leg.state is LegState.CLOSED
+    assert leg.ending is Ending.SILENT
+    assert port.demux.sizes()[0] == len(call[3][0].credentials)
+
+
+async def test_a_goodbye_closes_the_leg():
+    """A browser that closes its connection says so by DTLS, and the leg goes at once."""
+    async with relay() as port:
+        async with connected(port) as (leg, _, peer):
+            await peer.close()
+            await until(lambda: leg.state is LegState.CLOSED)
+            assert leg.ending is Ending.PEER
+        assert port.demux.sizes() == (0, 0)
+        assert port.udp.addresses == 0
+
+
+async def test_legs_are_bounded_and_nothing_is_left():
+    """No more legs than settings allow; after they are released every table is empty."""
+    async with relay(PortSettings(host="127.0.0.1", legs_max=3)) as port:
+        made = [port.mint()[0] for _ in range(3)]
+        with pytest.raises(PortFull):
+            port.mint()
+        for leg in made:
+            await port.release(leg)
+        assert port.demux.sizes() == (0, 0)
+        port.mint()
+
+
+async def test_connections_come_and_go_without_a_rest():
+    """Thirty connections made and closed: no task, address, ufrag or SSRC stays, and the objects are freed."""
+    async with relay() as port:
+        for _ in range(30):
+            async with connected(port) as (leg, _, peer):
+                leg.send_rtp(rtp(1, 1), Weight.VOICE)
+                await until(lambda peer=peer: peer.rtp_in)
+            await port.release(leg)
+        del leg, peer
+        gc.collect()
+        assert (port.demux.sizes(), port.udp.addresses, len(port.legs)) == ((0, 0), 0, 0)
+        assert not [each for each in gc.get_objects() if isinstance(each, legs.Leg)]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
+async def test_one_socket_serves_ipv4_and_ipv6():
+    """A check from each family to the same port is answered with the address as that family writes it."""
+    async with relay(PortSettings()) as port:
+        _leg, offer = port.mint()
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family, socket.SOCK_DGRAM) as client:
+                client.bind((host, 0))
+                client.setblocking(False)
+                client.connect((host, port.udp_port))
+                client.send(bytes(check(Peer(offer).pairs[0])))
+                async with asyncio.timeout(5):
+                    data = await asyncio.get_running_loop().sock_recv(client, 1_500)
+                mapped = stun.parse_message(data).attributes["XOR-MAPPED-ADDRESS"]
+                assert mapped == client.getsockname()[:2]
+        assert port.udp.addresses == 2
