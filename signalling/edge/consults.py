@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import segno
@@ -19,7 +19,7 @@ from auth import codes, invitations, tokens
 from auth.errors import CodeInvalid, TokenInvalid
 from auth.keys import KeyRing
 from auth.roles import Role
-from auth.throttle import CODE_BY_ADDRESS, CODE_BY_PREFIX, Throttle, address_key
+from auth.throttle import CODE_BY_ADDRESS, CODE_BY_PREFIX, Charge, Throttle, address_key
 from auth.tokens import Audience, Claims
 from signalling.config import IdentityConfig
 from signalling.core import events as ev
@@ -29,6 +29,7 @@ from signalling.edge.connections import patient_of
 from signalling.edge.ledger import Ledger
 from signalling.errors import Refused
 from signalling.metrics import Metrics
+from signalling.store.base import StoreError
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, PostCode
 from signalling.wire.terms import Specialty
@@ -270,14 +271,22 @@ class Consults:
         except Exception:
             self._metrics.code_try("throttled")
             raise
-        consult_id = await self._ledger.consult_of_code(codes.code_hash(code, self._pepper))
-        if consult_id is None:
-            self._metrics.code_try("invalid")
-            raise CodeInvalid
-        for throttle, charge in charges:
-            throttle.refund(charge)
+        try:
+            consult_id = await self._ledger.consult_of_code(codes.code_hash(code, self._pepper))
+            if consult_id is None:
+                self._metrics.code_try("invalid")
+                raise CodeInvalid
+        except StoreError:
+            _refund(charges)  # nobody knows whether it was right
+            raise
+        _refund(charges)
         self._metrics.code_try("ok")
         return consult_id
+
+
+def _refund(charges: Iterable[tuple[Throttle, Charge]]) -> None:
+    for throttle, charge in charges:
+        throttle.refund(charge)
 
 
 def _in_use(consult: Consult, secret: str) -> bool:

@@ -36,6 +36,7 @@ from signalling.wire.ids import AccountId, PostCode
 from signalling.wire.terms import Specialty
 
 ACCOUNTS, POSTS = StreamId("accounts"), StreamId("posts")
+Change = tuple[Sequence[ev.Event], Sequence[Content]]
 BINDING_CHARS = 16
 """Of the hash of a password's hash: 64 bits tell one password's sessions from another's and give nothing away."""
 PASSWORD_BYTES = 9
@@ -227,16 +228,12 @@ class House:
             password_hash=await self._hash(chosen),
         )
 
-        def free() -> None:
+        def create() -> Change:
             if login in self._by_login:
                 raise Refused(Code.ACCOUNT_EXISTS)
+            return [event], [_sealed(account, content_id, profile)]
 
-        await self._append(
-            ACCOUNTS,
-            [event],
-            Content(account_owner(account), content_id, msgspec.json.encode(profile)),
-            check=free,
-        )
+        await self._append(ACCOUNTS, create)
         return account, chosen
 
     async def set_account(
@@ -249,27 +246,28 @@ class House:
         disabled: bool | None = None,
     ) -> Account:
         """Change what is given; raises Refused ``not_found``."""
-        account = self._accounts.get(account_id)
-        if account is None:
-            raise Refused(Code.NOT_FOUND)
         content_id = ContentId(secrets.token_hex(8))
-        profile = Profile(
-            account.login,
-            name if name is not None else account.name,
-            list(languages if languages is not None else account.languages),
-        )
-        event = ev.AccountChanged(
-            at=now(),
-            account=account_id,
-            specialties=list(specialties if specialties is not None else account.specialties),
-            content=content_id,
-            disabled=account.disabled if disabled is None else disabled,
-        )
-        await self._append(
-            ACCOUNTS,
-            [event],
-            Content(account_owner(account_id), content_id, msgspec.json.encode(profile)),
-        )
+
+        def change() -> Change:
+            # Made again for each try: what isn't given must be as it is now, not as it was before somebody else's change.
+            account = self._accounts.get(account_id)
+            if account is None:
+                raise Refused(Code.NOT_FOUND)
+            profile = Profile(
+                account.login,
+                name if name is not None else account.name,
+                list(languages if languages is not None else account.languages),
+            )
+            event = ev.AccountChanged(
+                at=now(),
+                account=account_id,
+                specialties=list(specialties if specialties is not None else account.specialties),
+                content=content_id,
+                disabled=account.disabled if disabled is None else disabled,
+            )
+            return [event], [_sealed(account_id, content_id, profile)]
+
+        await self._append(ACCOUNTS, change)
         return self._accounts[account_id]
 
     async def set_password(self, account_id: AccountId, password: str | None = None) -> str:
@@ -279,9 +277,8 @@ class House:
             raise Refused(Code.NOT_FOUND)
         chosen = self._new_password(account.login, password)
         hashed = await self._hash(chosen)
-        await self._append(
-            ACCOUNTS, [ev.PasswordChanged(at=now(), account=account_id, password_hash=hashed)]
-        )
+        event = ev.PasswordChanged(at=now(), account=account_id, password_hash=hashed)
+        await self._append(ACCOUNTS, lambda: ([event], ()))
         return chosen
 
     async def change_password(self, account_id: AccountId, old: str, new: str) -> None:
@@ -289,11 +286,10 @@ class House:
         account = self._accounts.get(account_id)
         if account is None:
             raise Refused(Code.NOT_FOUND)
-        at = now()
-        self._by_account.check(account.login, at)
+        charge = self._by_account.charge(account.login, now())
         if not await self._verify(account.password_hash, old):
-            self._by_account.fail(account.login, at)
             raise Refused(Code.CREDENTIALS_INVALID)
+        self._by_account.refund(charge)
         await self.set_password(account_id, new)
 
     async def sign_in(self, login: str, password: str, address: str) -> Account:
@@ -355,21 +351,15 @@ class House:
         changed = [p for p in posts if self._posts.get(p.code) != p]
         if changed:
             at = now()
-            await self._append(POSTS, [event_of(p, at) for p in changed])
+            events = [event_of(p, at) for p in changed]
+            await self._append(POSTS, lambda: (events, ()))
         return len(changed)
 
-    async def _append(
-        self,
-        stream: StreamId,
-        events: Sequence[ev.Event],
-        *content: Content,
-        check: Callable[[], None] | None = None,
-    ) -> None:
-        """Append and fold; ``check`` is called before each try and may refuse."""
-        data = tuple(map(ev.encode, events))
+    async def _append(self, stream: StreamId, make: Callable[[], Change]) -> None:
+        """Append what ``make`` makes and fold it; ``make`` is called before each try and may refuse."""
         for _ in range(ATTEMPTS):
-            if check is not None:
-                check()
+            events, content = make()
+            data = tuple(map(ev.encode, events))
             try:
                 await self._store.append(
                     Append(stream, self._versions[stream], data), content=content
@@ -380,6 +370,10 @@ class House:
             await self._read(stream)
             return
         raise Refused(Code.UNAVAILABLE)
+
+
+def _sealed(account: AccountId, content_id: ContentId, profile: Profile) -> Content:
+    return Content(account_owner(account), content_id, msgspec.json.encode(profile))
 
 
 _POST_FIELDS = Post.__struct_fields__

@@ -350,6 +350,8 @@ class Ledger:
                 self._over.popitem(last=False)
         else:
             self.consults[consult.id] = consult
+        if before is None and consult.over:
+            return  # read again because somebody asked for it: nothing of it happened now
         step = Step(consult, before, events, own)
         for listener in self.listeners.consult:
             try:
@@ -410,7 +412,16 @@ class Ledger:
         """Load every live stream. Each is read after the head was: nothing between is lost, twice is harmless."""
         self._position = await self.store.head()
         for due in await self.store.due(inf, LIVE_LIMIT):
-            await self._catch_up(due.stream)
+            await self._catch_up_safely(due.stream)
+
+    async def _catch_up_safely(self, stream: StreamId) -> None:
+        """Catch up with one stream; one that can't be folded must keep nobody else's from being loaded."""
+        try:
+            await self._catch_up(stream)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("stream_not_folded")
 
     async def _catch_up(self, stream: StreamId) -> None:
         if stream.startswith(CONSULT):
@@ -442,7 +453,7 @@ class Ledger:
         known = [*map(consult_stream, self.consults), *map(specialist_stream, self.presences)]
         await self._load()
         for stream in known:
-            await self._catch_up(stream)
+            await self._catch_up_safely(stream)
         for listener in self.listeners.reload:
             await listener()
 

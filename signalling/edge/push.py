@@ -134,6 +134,13 @@ class Push:
         left_it = before is not None and before.specialist == account and before.state in CALL
         return in_it or left_it
 
+    @staticmethod
+    def _is_in(connection: Connection, consult: Consult) -> bool:
+        """Whether this is the patient of a consult, or the specialist in its call (who is only rung is in none)."""
+        if connection.role is Role.PATIENT:
+            return connection.consult == consult.id
+        return consult.specialist == connection.account and consult.state in CALL
+
     def _on_presence(self, before: Presence, who: Presence) -> None:
         if self._duty is not None:
             self._put_on_duty(who, self._duty)
@@ -155,7 +162,7 @@ class Push:
         if isinstance(notice, Here):
             self.spawn(self._meet(connection, consult_id, notice))
         else:
-            self._show(connection, consult)
+            self.refresh(connection, consult_id)
 
     async def _meet(self, connection: Connection, consult_id: ConsultId, notice: Here) -> None:
         """Show the other side's page load, and answer with ours.
@@ -166,6 +173,8 @@ class Push:
         consult = self._ledger.known(consult_id)
         if consult is None or consult.state not in CALL:
             consult = await self._ledger.refresh(consult_id)
+        if not self._is_in(connection, consult):
+            return
         self._show(connection, consult)
         if notice.answer:
             own = Here(consult_id, connection.participant, connection.instance, answer=False)
@@ -445,9 +454,9 @@ class Push:
                         pass
 
     def refresh(self, connection: Connection, consult_id: ConsultId) -> None:
-        """Show a consult again: something about it changed that is no event (the other side's page load)."""
+        """Show a consult again to who is in it: something changed that is no event (the other side's page load)."""
         consult = self._ledger.known(consult_id)
-        if consult is not None:
+        if consult is not None and self._is_in(connection, consult):
             self._show(connection, consult)
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:

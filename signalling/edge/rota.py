@@ -122,6 +122,11 @@ class Rota:
         except Refused as lost:
             # Somebody's event came first; the stream has a new due time by it.
             log.debug("due_overtaken", extra={"code": lost.code})
+        except StoreError:
+            raise
+        except Exception:
+            # It stays due and comes again first; whoever is due after it must not wait for it to be mended.
+            log.exception("due_not_attended")
 
     async def _attend_consult(self, consult_id: ConsultId) -> None:
         ledger = self._ledger

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accounts, sessions and throttles over HTTP, and what they do to connections that are open."""
 
+import asyncio
 import secrets
 from dataclasses import replace
 from io import StringIO
@@ -10,6 +11,7 @@ import pytest
 from auth import codes
 from auth.roles import Role
 from auth.throttle import CODE_BY_ADDRESS, CODE_BY_PREFIX, SIGN_IN_BY_ACCOUNT
+from signalling.wire.ids import AccountId
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import QUICK, Clinic
 
@@ -78,6 +80,34 @@ async def test_password_change_needs_the_old_one(clinic: Clinic) -> None:
     assert seen[0] == "credentials_invalid"
     assert seen[-1] == "throttled"
     assert (await clinic.api("/api/session", {}, cookie=cookie)).status == 200
+
+
+async def test_old_password_can_not_be_guessed_in_parallel(clinic: Clinic) -> None:
+    """Who holds a stolen cookie and tries many passwords at once gets no more tries than one after the other."""
+    _, login, password = await clinic.account()
+    cookie = await clinic.sign_in(login, password)
+    guesses = [{"old": f"a guess {n}", "new": secrets.token_urlsafe(12)} for n in range(20)]
+    replies = await asyncio.gather(
+        *(clinic.api("/api/password", guess, cookie=cookie) for guess in guesses)
+    )
+    tried = [r.code for r in replies].count("credentials_invalid")
+    assert tried == SIGN_IN_BY_ACCOUNT.free_tries + 1
+
+
+async def test_change_of_a_name_does_not_open_a_closed_account(clinic: Clinic) -> None:
+    """Two changes at the same time both hold: what one of them doesn't mention stays as the other made it."""
+    account, _, _ = await clinic.account()
+    cookie = await manager(clinic)
+    path = f"/api/accounts/{account}"
+    for _ in range(5):
+        await asyncio.gather(
+            clinic.ok(path, {"disabled": True}, cookie=cookie),
+            clinic.ok(path, {"name": "Dr Sari Dewi"}, cookie=cookie),
+        )
+        found = clinic.node.house.account(AccountId(account))
+        assert found is not None
+        assert (found.disabled, found.name) == (True, "Dr Sari Dewi")
+        await clinic.ok(path, {"disabled": False, "name": "Dr Sari"}, cookie=cookie)
 
 
 async def test_disabled_account_leaves_at_once(clinic: Clinic) -> None:

@@ -4,6 +4,10 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
+from signalling.edge.ledger import Ledger
+from signalling.store.base import Append, StreamId
 from signalling.wire.terms import Specialty
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import QUICK, Clinic, form
@@ -243,3 +247,16 @@ async def test_invited_by_staff(clinic: Clinic) -> None:
         given = made["url"].partition("#")[2] if way == "token" else made["code"]
         joined = await clinic.ok("/api/join", {way: given})
         assert joined["consult"] == made["consult"]
+
+
+@pytest.mark.logs_errors
+async def test_stream_that_cannot_be_read_stops_nobody(open_node: OpenNode) -> None:
+    """A live stream with an event that this version doesn't know, as after a downgrade, leaves everybody else served."""
+    first = await open_node()
+    unknown = Append(StreamId("consult:unreadable"), 0, (b'{"type":"not_yet_invented"}',), 1.0)
+    await first.node.store.append(unknown)
+    await first.connect(await first.patient(), await first.specialist())
+    ledger = Ledger(first.node.store, QUICK)
+    await ledger.start()
+    await ledger.stop()
+    assert len(ledger.consults) == 1
