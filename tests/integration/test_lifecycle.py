@@ -3,6 +3,7 @@
 
 import asyncio
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 
@@ -250,11 +251,14 @@ async def test_invited_by_staff(clinic: Clinic) -> None:
 
 
 @pytest.mark.logs_errors
-async def test_stream_that_cannot_be_read_stops_nobody(open_node: OpenNode) -> None:
+async def test_stream_that_cannot_be_read_stops_nobody(open_node: OpenNode, log: StringIO) -> None:
     """A live stream with an event that this version doesn't know, as after a downgrade, leaves everybody else served."""
     first = await open_node()
     unknown = Append(StreamId("consult:unreadable"), 0, (b'{"type":"not_yet_invented"}',), 1.0)
     await first.node.store.append(unknown)
+    async with asyncio.timeout(5.0):
+        while "due_not_attended" not in log.getvalue():
+            await asyncio.sleep(0.02)
     await first.connect(await first.patient(), await first.specialist())
     ledger = Ledger(first.node.store, QUICK)
     await ledger.start()
