@@ -102,8 +102,6 @@ class Connection:
     """The patient's consult, or the one that the specialist's desk shows."""
     binding: str
     """What the session was bound to: the device's secret or the account's password, as ``Claims.jti`` says."""
-    expires_at: float
-    """When the token that it was opened with runs out; the connection itself may live on."""
     cursor: int = 0
     """Version of ``consult`` up to which the timeline was delivered."""
     syncing: bool = False
@@ -112,6 +110,8 @@ class Connection:
     """The consult view sent last: equal ones are not sent again."""
     last_desk: bytes = b""
     route: Route | None = None
+    remote_peer: Here | None = None
+    """What another node told last of the other side of this connection's call."""
 
     @property
     def account(self) -> AccountId | None:
@@ -134,8 +134,8 @@ class Connections:
         self._leases: dict[ParticipantId, Lease] = {}
         self._arriving: Counter[ParticipantId] = Counter()
         """Participants whose newer connection is being taken in: their inbox stays open."""
-        self._peers: dict[ParticipantId, InstanceId] = {}
-        """Page loads of participants who are connected to other nodes, as those nodes told us."""
+        self.on_regained: Callable[[Connection], None] = lambda _c: None
+        """Called when a lease was lost and taken again: its participant may count as away meanwhile."""
         self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
 
     def __len__(self) -> int:
@@ -150,10 +150,13 @@ class Connections:
         """Return a participant's connection to this node."""
         return self._by_participant.get(participant)
 
-    def instance(self, participant: ParticipantId) -> InstanceId | None:
-        """Return the page load with which a participant is connected, here or, as far as is known, elsewhere."""
-        own = self._by_participant.get(participant)
-        return own.instance if own is not None else self._peers.get(participant)
+    def instance_of_peer(self, connection: Connection, peer: ParticipantId) -> InstanceId | None:
+        """Return the page load with which the other side is connected, here or, as far as is known, elsewhere."""
+        local = self._by_participant.get(peer)
+        if local is not None:
+            return local.instance
+        remote = connection.remote_peer
+        return InstanceId(remote.instance) if remote is not None and remote.who == peer else None
 
     async def add(self, connection: Connection) -> None:
         """Take in a new connection; the participant's older one on this node is closed.
@@ -176,7 +179,6 @@ class Connections:
                 del self._arriving[participant]
         older = self._by_participant.get(participant)
         self._by_participant[participant] = connection
-        self._peers.pop(participant, None)
         if lease is not None:
             self._leases[participant] = lease
         if older is not None:
@@ -230,10 +232,12 @@ class Connections:
                     code = displacing(connection.instance, InstanceId(notice.instance))
                     connection.socket.close(code)
                 case Here():
-                    self._peers[ParticipantId(notice.who)] = InstanceId(notice.instance)
+                    connection.remote_peer = notice
                     self.on_notice(participant, notice)
                 case Gone() if notice.who:
-                    self._peers.pop(ParticipantId(notice.who), None)
+                    remote = connection.remote_peer
+                    if remote is not None and remote.who == notice.who:
+                        connection.remote_peer = None
                     self.on_notice(participant, notice)
                 case _:
                     pass
@@ -246,8 +250,10 @@ class Connections:
                 lost = await self._store.renew(list(self._leases.values()), self._lease_s)
                 for participant in [p for p in self._leases if here(p) in lost]:
                     lease = await self._store.acquire(here(participant), participant, self._lease_s)
-                    if lease is not None and participant in self._by_participant:
+                    connection = self._by_participant.get(participant)
+                    if lease is not None and connection is not None:
                         self._leases[participant] = lease
+                        self.on_regained(connection)
             except StoreError:
                 log.warning("leases_not_renewed")
 

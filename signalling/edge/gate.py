@@ -223,6 +223,7 @@ class Gate:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         house.on_account = self._on_account
+        connections.on_regained = lambda connection: self.spawn(self._regained(connection))
 
     async def handler(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/ws``."""
@@ -268,7 +269,6 @@ class Gate:
             instance=InstanceId(hello.instance),
             consult=consult.id if consult is not None else None,
             binding=claims.jti,
-            expires_at=claims.expires_at,
         )
         if consult is not None and hello.consult == consult.id:
             if hello.cursor > consult.version:
@@ -283,7 +283,7 @@ class Gate:
             await self._connections.remove(connection)
             raise
         if not visitor.socket.open:
-            await self._connections.remove(connection)
+            self.spawn(self._forget(connection))  # whom it displaced is gone as well
             return
         visitor.connection = connection
         self.metrics.connection_opened(connection.role)
@@ -383,8 +383,22 @@ class Gate:
                 await self._ledger.commit(
                     consult_id, lambda c: _lost(c, connection.role, connection.account)
                 )
+            if await self._connections.elsewhere(connection.participant):
+                # Back while this was written: their hello found nothing to take back.
+                await self._ledger.commit(
+                    consult_id, lambda c: _back(c, connection.role, connection.account)
+                )
+                return
         if connection.role is Role.PATIENT:
             await self._connections.release(connection.participant)
+
+    async def _regained(self, connection: Connection) -> None:
+        """Take back what was said of a participant while this node could not renew the lease."""
+        if connection.consult is not None and connection.role in (Role.PATIENT, Role.SPECIALIST):
+            await self._ledger.refresh(connection.consult)
+            await self._ledger.commit(
+                connection.consult, lambda c: _back(c, connection.role, connection.account)
+            )
 
     def _on_account(self, account: Account) -> None:
         """A password that is no longer good ends its sessions; a closed account leaves the rota and its call too."""
@@ -481,3 +495,10 @@ def _lost(consult: Consult, role: str, account: AccountId | None) -> list[ev.Eve
     if role == ev.SPECIALIST and consult.specialist != account:
         return []
     return rota.side_lost(consult, role)
+
+
+def _back(consult: Consult, role: str, account: AccountId | None) -> list[ev.Event]:
+    """The same the other way round."""
+    if role == ev.SPECIALIST and consult.specialist != account:
+        return []
+    return rota.side_back(consult, role)

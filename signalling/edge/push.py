@@ -304,7 +304,7 @@ class Push:
         other = views.peer_of(consult, connection.role)
         if other is None:
             return None
-        instance = self._connections.instance(other)
+        instance = self._connections.instance_of_peer(connection, other)
         if connection.role is Role.PATIENT:
             account = self._house.account(AccountId(other))
             return None if account is None else views.person(account, instance)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from signalling.core import events as ev
 from signalling.core import lifecycle, matching
 from signalling.core.lifecycle import CALL, Consult
 from signalling.core.presence import Presence
+from signalling.edge import connections
 from signalling.edge.clock import now
 from signalling.edge.connections import here, patient_of
 from signalling.edge.ledger import (
@@ -63,6 +64,8 @@ class Rota:
         self._changed = asyncio.Event()
         self._unanswered: dict[ConsultId, Consult] = {}
         self._look_at = 0.0
+        self._doubt_until = 0.0
+        """Nobody is judged by a lease until then: leases could not be renewed for a while."""
         ledger.listeners.consult.append(self._on_consult)
         ledger.listeners.presence.append(self._on_presence)
 
@@ -80,7 +83,11 @@ class Rota:
     async def run(self) -> None:
         """Do the rounds, for ever."""
         held_until = 0.0
+        round_at = now()
         while True:
+            if now() - round_at > LEASE_S:  # the machine slept, or its clock was put forward
+                self._doubt_leases()
+            round_at = now()
             try:
                 if now() > held_until - LEASE_S / 2:
                     at = now()
@@ -91,12 +98,24 @@ class Rota:
             except StoreError:
                 log.warning("rota_store_unavailable")
                 held_until = 0.0
+                self._doubt_leases()
             try:
                 async with asyncio.timeout(PASS_S):
                     await self._changed.wait()
             except TimeoutError:
                 continue
             self._changed.clear()
+
+    def _doubt_leases(self) -> None:
+        """Let every node renew its leases before anybody counts as gone: two renewals' time."""
+        self._doubt_until = now() + 2 * connections.RENEW_S
+
+    async def _held(self, names: Collection[str]) -> Collection[str]:
+        """Return which leases are held, or may be: a store that was away let all of them run out."""
+        doubt_s = self._doubt_until - now()
+        if 0.0 < doubt_s <= 2 * connections.RENEW_S:  # more than that: the clock was put back
+            return names
+        return await self._ledger.store.holders(names)
 
     async def _round(self) -> None:
         at = now()
@@ -149,7 +168,7 @@ class Rota:
         sides = {ev.PATIENT: here(patient_of(consult.id))}
         if consult.specialist is not None:
             sides[ev.SPECIALIST] = f"here:{consult.specialist}"
-        held = await ledger.store.holders(sides.values())
+        held = await self._held(sides.values())
         for role in [r for r, name in sides.items() if name not in held]:
             consult = await ledger.commit(consult.id, lambda c, r=role: side_lost(c, r))  # type: ignore[misc]
         at = now() + ledger.policy.call_check_s
@@ -162,7 +181,7 @@ class Rota:
         """A specialist on call whose lease is gone has left: the rota must not promise them."""
         ledger = self._ledger
         name = f"here:{account}"
-        if name in await ledger.store.holders([name]):
+        if name in await self._held([name]):
             who = await ledger.presence(account)
             due_at = now() + ledger.policy.presence_s if who.on_call else None
             await ledger.postpone(specialist_stream(account), who.version, due_at)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -276,3 +277,45 @@ async def test_dead_side_is_found_by_its_lease(
         b.node.app[keys.GATE]._connections._leases.clear()
         view = await call.patient.until_state("interrupted")
         assert view["away"] == ["specialist"]
+
+
+@pytest.mark.redis
+async def test_leases_that_ran_out_with_the_store_mean_nothing(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that was away for longer than leases live turns nobody who is still connected into somebody who left."""
+    monkeypatch.setattr(redis_store, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connections, "RENEW_S", 2.5)
+    policy = replace(QUICK, presence_s=2.7, call_check_s=0.3)
+    async with open_clinic(config(tmp_path, server.url, consult=policy)) as clinic:
+        call = await clinic.call()
+        free = await clinic.specialist()
+        await call.patient.chat("before")
+        await call.specialist.wait_until(lambda: call.specialist.said == ["before"])
+        server.pause()
+        await asyncio.sleep(3.2)  # longer than a lease lives
+        server.resume()
+        await eventually_chats(call.patient, "still here", "still-here")
+        await asyncio.sleep(2.5)  # several looks at the call and at both specialists
+        assert call.patient.view["state"] == "in_call"
+        assert "lost" not in {entry["kind"] for entry in call.patient.entries}
+        assert free.desk["state"] == "available"
+
+
+async def test_back_while_being_counted_as_away(clinic: Clinic) -> None:
+    """A page that comes back in the very moment in which its loss is written down doesn't stay away on the record."""
+    call = await clinic.call()
+    ledger = clinic.node.ledger
+    commit = ledger.commit
+
+    async def after_the_hello(*given: Any) -> Any:
+        ledger.commit = commit  # type: ignore[method-assign]
+        await call.patient.reconnect()
+        await call.patient.done("chat", consult=call.consult, key="iam-back", text="back")
+        return await commit(*given)
+
+    await call.patient.lose()
+    ledger.commit = after_the_hello  # type: ignore[method-assign]
+    await call.specialist.wait_for(lambda m: m.get("kind") == "lost")
+    await call.specialist.wait_for(lambda m: m.get("kind") == "back")
+    assert not clinic.consult(call.consult).away
