@@ -160,9 +160,11 @@ class RelayPort:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = self._clock()
-            for leg in list(self.legs):
-                if leg.sweep(now):
-                    await self.release(leg, Ending.SILENT)
-                elif leg.ending is not None:
-                    self.legs.discard(leg)
+            await self._look_after(self._clock())
+
+    async def _look_after(self, now: float) -> None:
+        for leg in list(self.legs):
+            if leg.sweep(now):
+                await self.release(leg, Ending.SILENT)
+            elif leg.ending is not None:
+                self.legs.discard(leg)

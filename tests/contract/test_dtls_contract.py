@@ -6,6 +6,7 @@ import datetime
 from importlib.metadata import version
 
 import pytest
+from aiortc.rtcdtlstransport import SRTP_AES128_CM_SHA1_80
 
 from media.relay import dtls, srtp
 from media.relay.drops import Drop
@@ -129,6 +130,20 @@ async def test_somebody_else_is_refused(wire):
     with pytest.raises(dtls.DtlsFailed) as failed:
         await shaking
     assert failed.value.code == "fingerprint"
+
+
+async def test_a_peer_without_gcm_is_refused(wire):
+    """Only AES-GCM is offered: a peer that knows nothing else gets no keys."""
+    begin = wire.server._dtls.begin
+
+    def old(role):
+        begin(role)
+        wire.server._dtls._srtp_profiles = [SRTP_AES128_CM_SHA1_80]
+
+    wire.server._dtls.begin = old
+    with pytest.raises(dtls.DtlsFailed) as failed:
+        await wire.shake()
+    assert failed.value.code == "profile"
 
 
 async def test_fingerprints_of_unknown_kinds_prove_nothing():

@@ -231,10 +231,13 @@ def test_only_the_next_layer_up_is_taken_up_again() -> None:
     feed(hold, frame(0, 0, key=True, base=0), frame(1, 1, base=0, temporal=2))
     feed(hold, frame(3, 3, 1.0, base=1))
     assert [p.index - B for p in hold.expire(1.5)] == [3]
-    out = feed(hold, frame(4, 4, 1.6, base=1, temporal=2, sync=True),
-               frame(5, 5, 1.7, base=1, temporal=1, sync=True),
-               frame(6, 6, 1.8, base=1, temporal=2, sync=True))  # fmt: skip
-    assert out == [5, 6]
+    out = feed(
+        hold, frame(4, 4, 1.6, base=1, temporal=2, sync=True),
+        frame(5, 5, 1.65, base=1, temporal=2, sync=True),
+        frame(6, 6, 1.7, base=1, temporal=1, sync=True),
+        frame(7, 7, 1.8, base=1, temporal=2, sync=True),
+    )  # fmt: skip
+    assert out == [6, 7]
 
 
 def test_other_payloads_of_a_picture_pass_unjudged() -> None:

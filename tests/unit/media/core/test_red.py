@@ -64,6 +64,15 @@ def test_a_copy_two_back_alone_is_two_back() -> None:
     assert [p.index for p in red.recover(packet, blocks, FRAME)] == [69_998]
 
 
+def test_empty_copies_and_copies_before_the_beginning_are_no_packets() -> None:
+    """A copy of nothing, of the packet itself, or from before index 0 brings nothing back."""
+    packet = red_packet(1, (2 * FRAME, b"before"), (0, b"itself"), (FRAME, b""))
+    blocks = red.read(packet)
+    assert blocks is not None
+    assert len(blocks) == 3
+    assert red.recover(packet, blocks, FRAME) == []
+
+
 @pytest.mark.parametrize(
     "payload",
     [

@@ -90,6 +90,24 @@ def test_the_next_feedback_begins_where_the_last_ended() -> None:
     assert feedback.arrivals == (None, None, 4400)
 
 
+def test_a_pause_longer_than_a_delta_begins_another_feedback() -> None:
+    """Sixteen bits of ticks are 8.19 s: after twenty seconds of silence the reference is set anew."""
+    log = ArrivalLog()
+    log.received(1, 1.0)
+    log.received(2, 21.0)
+    first, second = log.write(1, 2)
+    assert (read(first).arrivals, read(first).count) == ((4_000,), 0)
+    assert (read(second).arrivals, read(second).base, read(second).count) == ((84_000,), 2, 1)
+
+
+def test_the_reference_time_is_signed() -> None:
+    """The draft's 24 bits are a signed number of 64 ms."""
+    body = struct.pack("!HHIHB", 1, 1, 0xFFFFFF00, 1 << 13 | 1, 3)
+    feedback = parse_feedback(body, 0, len(body), 1, 2)
+    assert feedback is not None
+    assert (feedback.reference, feedback.arrivals) == (-1, (-253,))
+
+
 def test_memory_is_bounded() -> None:
     """Without anybody who asks for feedback, the log stays at its bound."""
     log = ArrivalLog()
