@@ -131,7 +131,8 @@ class RedWriter:
         history.insert(
             0, (timestamp, payload_type, packet.data, packet.payload_at, packet.payload_end)
         )
-        del history[MAX_DISTANCE:]
+        if len(history) > MAX_DISTANCE:
+            history.pop()
 
     def write(
         self, packet: RtpPacket, payload_type: int, timestamp: int, out: bytearray, at: int
@@ -145,32 +146,26 @@ class RedWriter:
             out: Scratch.
             at: Where the payload begins.
         """
-        data, start, end = packet.data, packet.payload_at, packet.payload_end
-        left = self.max_bytes - (end - start) - 1
+        primary = packet.data[packet.payload_at : packet.payload_end]
+        left = self.max_bytes - len(primary) - 1
         history = self._history
-        copies: list[tuple[int, int, Octets, int, int]] = []
+        heads: Octets = b""
+        copies: Octets = b""
         for distance in self.distances:
             if distance > len(history):
                 break
-            old = history[distance - 1]
-            offset = (timestamp - old[0]) & 0xFFFFFFFF
-            length = old[4] - old[3]
+            old_timestamp, old_type, octets, first, last = history[distance - 1]
+            offset = (timestamp - old_timestamp) & 0xFFFFFFFF
+            length = last - first
             if offset > MAX_OFFSET or length > MAX_LENGTH or length + 4 > left:
                 break
             if offset and length >= MIN_FRAME_BYTES:
-                copies.append(old)
+                word = (0x80 | old_type) << 24 | offset << 10 | length
+                heads = word.to_bytes(4, "big") + heads
+                copies = octets[first:last] + copies
                 left -= length + 4
-        copies.reverse()
-        for old in copies:
-            offset = (timestamp - old[0]) & 0xFFFFFFFF
-            word = (0x80 | old[1]) << 24 | offset << 10 | old[4] - old[3]
-            out[at : at + 4] = word.to_bytes(4, "big")
-            at += 4
-        out[at] = payload_type
-        at += 1
-        for _, _, octets, first, last in copies:
-            out[at : at + last - first] = octets[first:last]
-            at += last - first
-        out[at : at + end - start] = data[start:end]
+        payload = b"".join((heads, payload_type.to_bytes(1, "big"), copies, primary))
+        end = at + len(payload)
+        out[at:end] = payload
         self.remember(packet, payload_type, timestamp)
-        return at + end - start
+        return end
