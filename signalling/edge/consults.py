@@ -124,18 +124,24 @@ class Consults:
                 return Invitation(consult, token, code, expires_at)
         raise Refused(Code.UNAVAILABLE)
 
-    async def join(self, *, token: str | None, code: str | None, address: str) -> Admission:
-        """Redeem an invitation, given by its token or its code: once.
+    async def join(
+        self, *, token: str | None, code: str | None, address: str, resume: str | None = None
+    ) -> Admission:
+        """Redeem an invitation, given by its token or its code: once, for the device with the secret ``resume``.
+
+        On a thin link the answer may get lost although the invitation was redeemed, so the same device may ask again.
 
         Raises:
             Refused: ``invitation_used``, ``consult_over``, ``not_found``.
             auth.errors.AuthError: the token or code is no good, or wrong codes are throttled.
         """
         consult_id = await self._invited(token, code, address)
-        secret = invitations.new_secret(secrets.token_bytes)
+        secret = resume or invitations.new_secret(secrets.token_bytes)
         resume_hash = invitations.secret_hash(secret)
 
         def redeem(consult: Consult) -> list[ev.Event]:
+            if _in_use(consult, secret) and not consult.over:
+                return []
             if consult.resume_hash and not consult.over:
                 raise Refused(Code.INVITATION_USED)
             return [ev.PatientJoined(at=now(), consult=consult.id, resume_hash=resume_hash)]

@@ -57,6 +57,17 @@ class Door(Body, frozen=True):
     code: TypedCode | None = None
 
 
+class Join(Door, frozen=True):
+    """Redeeming it."""
+
+    resume: Secret | None = None
+    """The secret that this page will come back with, made by the page: asked again after an answer that got lost on the
+    way, it is let in again. Without one the server makes it."""
+
+
+_D = TypeVar("_D", bound=Door)
+
+
 class Resume(Body, frozen=True):
     """Coming back to a consult."""
 
@@ -226,9 +237,9 @@ class Http:
 
     async def join(self, request: web.Request) -> web.Response:
         """Redeem an invitation."""
-        door = await self._door(request)
+        door = await self._door(request, Join)
         got = await self._consults.join(
-            token=door.token, code=door.code, address=self._address(request)
+            token=door.token, code=door.code, address=self._address(request), resume=door.resume
         )
         return reply({"consult": got.consult, "session": got.session, "resume": got.resume})
 
@@ -239,7 +250,7 @@ class Http:
 
     async def takeover(self, request: web.Request) -> web.Response:
         """Ask to take the patient's place from another device."""
-        door = await self._door(request)
+        door = await self._door(request, Door)
         consult, asked, secret = await self._consults.ask_takeover(
             token=door.token, code=door.code, address=self._address(request)
         )
@@ -254,8 +265,8 @@ class Http:
         return reply({"consult": got.consult, "session": got.session, "resume": got.resume})
 
     @staticmethod
-    async def _door(request: web.Request) -> Door:
-        door = await body_of(request, Door)
+    async def _door(request: web.Request, kind: type[_D]) -> _D:
+        door = await body_of(request, kind)
         if (door.token is None) == (door.code is None):
             raise Refused(Code.MALFORMED)
         return door

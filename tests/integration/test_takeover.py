@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Another device takes the patient's place: asked with the link or code, decided by a person, told to everybody."""
 
+import secrets
 from typing import Any
 
 import pytest
@@ -50,6 +51,21 @@ async def test_link_is_redeemed_once(clinic: Clinic) -> None:
     _, device = await waiting(clinic)
     reply = await clinic.api("/api/join", {"token": device.token})
     assert (reply.status, reply.code) == (409, "invitation_used")
+
+
+async def test_lost_answer_to_joining(clinic: Clinic) -> None:
+    """A page whose answer got lost on the way joins again with its own secret; another page does not."""
+    made = await clinic.node.consults.invite()
+    own, other = ({"token": made.token, "resume": secrets.token_urlsafe(32)} for _ in range(2))
+    await clinic.ok("/api/join", own)
+    again = await clinic.ok("/api/join", own)
+    assert (again["consult"], again["resume"]) == (made.consult, own["resume"])
+    assert await clinic.version(made.consult) == 2, "invited and joined, once"
+    patient = clinic.peer(again["session"], made.consult)
+    assert (await patient.open())["type"] == "welcome"
+    assert (await clinic.api("/api/join", other)).code == "invitation_used"
+    await patient.done("leave")
+    assert (await clinic.api("/api/join", own)).code == "consult_over"
 
 
 @pytest.mark.parametrize("decider", ["specialist", "operator", "device in use"])

@@ -33,6 +33,8 @@ export class Door {
   #sessionAt = 0;
   /** @type {Invitation} */
   #invitation = {};
+  /** To come back with (256 bits); made here, so that joining can be asked for again when the answer got lost. */
+  #secret = crypto.getRandomValues(new Uint32Array(8)).join("-");
   #onjoined;
 
   /** @param {() => void} onjoined */
@@ -150,7 +152,7 @@ export class Door {
     say("problem", "");
     enter("joining");
     try {
-      const {consult, resume, session} = await call("/api/join", this.#invitation);
+      const {consult, resume, session} = await call("/api/join", {...this.#invitation, resume: this.#secret});
       this.#enter({consult, resume, ...this.#invitation}, session);
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
