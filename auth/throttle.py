@@ -100,7 +100,25 @@ CODE_BY_ADDRESS: Final = Policy(
     capacity=50_000,
 )
 
-POLICIES: Final = (SIGN_IN_BY_ACCOUNT, SIGN_IN_BY_ADDRESS, CODE_BY_PREFIX, CODE_BY_ADDRESS)
+INVITE_BY_ACCOUNT: Final = Policy(
+    name="invite_by_account",
+    # Here each try counts, not the wrong ones: an invitation is a consult in the store, and a stolen
+    # session must not fill it. A vaccination day's 60 at once are free, then it is one in 30 s.
+    free_tries=60,
+    base_delay_s=1.0,
+    max_delay_s=30.0,
+    forgive_s=30.0,
+    success_clears=False,
+    capacity=10_000,
+)
+
+POLICIES: Final = (
+    SIGN_IN_BY_ACCOUNT,
+    SIGN_IN_BY_ADDRESS,
+    CODE_BY_PREFIX,
+    CODE_BY_ADDRESS,
+    INVITE_BY_ACCOUNT,
+)
 """All of them."""
 
 

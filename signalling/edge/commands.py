@@ -18,6 +18,7 @@ import msgspec
 from auth import turn
 from auth.errors import PermissionDenied
 from auth.roles import Action, Role, may
+from auth.throttle import INVITE_BY_ACCOUNT, Throttle
 from signalling.config import TurnConfig
 from signalling.core import events as ev
 from signalling.core import matching, triage
@@ -100,6 +101,7 @@ class Commands:
         self._turn_secret = turn_secret
         self._public_url = public_url
         self._history = History(ledger)
+        self._invites = Throttle(INVITE_BY_ACCOUNT)
         self._at_once: Mapping[type, Callable[[Connection, Any], None]] = {
             m.Ping: self._ping,
             m.Description: self._description,
@@ -467,8 +469,10 @@ class Commands:
         post = self._house.post(PostCode(message.post)) if message.post else None
         if message.post and post is None:
             raise Refused(Code.NOT_FOUND)
+        account = _account(connection)
+        self._invites.charge(account, now())
         made = await self._consults.invite(
-            by=connection.account,
+            by=account,
             specialty=message.specialty,
             language=message.language or "",
             post=post.code if post else None,

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 
+from auth.throttle import INVITE_BY_ACCOUNT
 from signalling.edge.ledger import Ledger
 from signalling.store.base import Append, StreamId
 from signalling.wire.terms import Specialty
@@ -248,6 +249,18 @@ async def test_invited_by_staff(clinic: Clinic) -> None:
         given = made["url"].partition("#")[2] if way == "token" else made["code"]
         joined = await clinic.ok("/api/join", {way: given})
         assert joined["consult"] == made["consult"]
+
+
+async def test_invitations_have_a_pace(clinic: Clinic) -> None:
+    """One account can't fill the store with consults; another one is not held up by it."""
+    eager, other = await clinic.specialist(), await clinic.specialist()
+    for _ in range(INVITE_BY_ACCOUNT.free_tries + 1):
+        await eager.done("invite")
+    head = await clinic.head()
+    refused = await eager.request("invite")
+    assert (refused["code"], refused["retryAfterMs"] > 0) == ("throttled", True)
+    assert await clinic.head() == head
+    await other.done("invite")
 
 
 @pytest.mark.logs_errors
