@@ -179,7 +179,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     app[keys.HOUSE], app[keys.LEDGER] = house, ledger
     app.add_routes(http.Http(app, origins).routes())
     app.add_routes([web.get("/ws", gate.handler)])
-    app.add_routes(Pages().routes())
+    app.add_routes(Pages().routes(metrics.page_served))
     rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
     census = Census(ledger, push.rota, metrics)
     loops = (

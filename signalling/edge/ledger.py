@@ -45,8 +45,9 @@ ATTEMPTS = 12
 consult is not contention but a fault."""
 OVER_KEPT = 2_000
 """Consults that are over stay in memory for pages that still show them; older ones are read again when asked for."""
-CONTENT_KEPT = 4_000
-"""Opened pieces of content in memory, so that a chat line is not read back by the node that wrote it."""
+CONTENT_KEPT_BYTES = 16 * 2**20
+"""Opened content in memory, so that a chat line is not read back by the node that wrote it: tens of thousands of lines
+and intakes, or 270 of the longest notes."""
 LIVE_LIMIT = 1_000_000
 """More live streams than any region has; a bound, not a setting."""
 RETRY_S = 1.0
@@ -121,6 +122,7 @@ class Ledger:
         """Lost races so far, for the metrics."""
         self._over: OrderedDict[ConsultId, Consult] = OrderedDict()
         self._content: OrderedDict[tuple[OwnerId, ContentId], bytes] = OrderedDict()
+        self._content_bytes = 0
         self._position = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -209,7 +211,7 @@ class Ledger:
     def _forget_content(self, consult_id: ConsultId) -> None:
         owner = consult_owner(consult_id)
         for key in [k for k in self._content if k[0] == owner]:
-            del self._content[key]
+            self._content_bytes -= len(self._content.pop(key))
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -402,9 +404,11 @@ class Ledger:
         self._fold_presence(who)
 
     def _keep(self, owner: OwnerId, content_id: ContentId, body: bytes) -> None:
+        self._content_bytes += len(body) - len(self._content.get((owner, content_id), b""))
         self._content[owner, content_id] = body
-        if len(self._content) > CONTENT_KEPT:
-            self._content.popitem(last=False)
+        while self._content_bytes > CONTENT_KEPT_BYTES:
+            _, oldest = self._content.popitem(last=False)
+            self._content_bytes -= len(oldest)
 
     # -- following ---------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from signalling.core import triage
+from signalling.metrics import Page
 from signalling.web import bundle, catalogues
 
 _WEB = Path(catalogues.__file__).parent
@@ -98,17 +99,21 @@ class Pages:
         self.specialist = {code: self._render("specialist", code) for code in self.languages}
         self.operator = {code: self._render("operator", code) for code in self.languages}
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what to add to the application's router."""
+    def routes(self, served: Callable[[Page], None] = lambda _page: None) -> list[web.RouteDef]:
+        """Return what to add to the application's router; ``served`` is called with each page that was sent."""
+
+        def page(name: Page, rendered: Mapping[str, Rendered], code: str = "") -> Handler:
+            return self._page(rendered, code, lambda: served(name))
+
         return [
-            web.get("/", self._page(self.patient)),
-            *(web.get(f"/{code}", self._page(self.patient, code)) for code in self.languages),
-            web.get("/specialist", self._page(self.specialist)),
-            web.get("/operator", self._page(self.operator)),
+            web.get("/", page("patient", self.patient)),
+            *(web.get(f"/{code}", page("patient", self.patient, code)) for code in self.languages),
+            web.get("/specialist", page("specialist", self.specialist)),
+            web.get("/operator", page("operator", self.operator)),
             web.get("/static/{name}", self._asset),
         ]
 
-    def _page(self, page: Mapping[str, Rendered], code: str = "") -> Handler:
+    def _page(self, page: Mapping[str, Rendered], code: str, served: Callable[[], None]) -> Handler:
         async def handler(request: web.Request) -> web.StreamResponse:
             language = code or choose_language(
                 request.query.get("lang", ""),
@@ -116,7 +121,10 @@ class Pages:
                 tuple(self.languages),
                 self.default_language,
             )
-            return page[language].response(request)
+            response = page[language].response(request)
+            if response.status == 200:
+                served()
+            return response
 
         return handler
 

@@ -279,3 +279,13 @@ async def test_nothing_secret_is_logged(clinic: Clinic, log: StringIO) -> None:
     text = log.getvalue()
     for secret in (made.token, made.code, password, login, "Unik", cookie, specialist.token):
         assert secret not in text
+
+
+async def test_pages_that_were_sent_are_counted(clinic: Clinic) -> None:
+    """Each page that was sent counts, in whatever language; one that the browser has already doesn't."""
+    first = await clinic.api("/id", method="GET")
+    await clinic.api("/specialist", method="GET")
+    headers = {"If-None-Match": first.headers["ETag"]}
+    assert (await clinic.api("/id", method="GET", headers=headers)).status == 304
+    assert clinic.metric("pages_served_total", page="patient") == 1
+    assert clinic.metric("pages_served_total", page="specialist") == 1

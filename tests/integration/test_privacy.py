@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from signalling.edge import ledger
 from signalling.edge.connections import Gone, encode_notice
 from signalling.store.base import InboxId
 from tests.support.clinic import Clinic, config, open_clinic
@@ -82,3 +83,18 @@ async def test_history_is_no_news(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         assert not specialist.entries
         assert not [m for m in specialist.messages if m["type"] == "consult"]
+
+
+async def test_opened_content_in_memory_is_bounded(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many long notes are written, the node keeps a bounded part of them in memory, and loses none."""
+    monkeypatch.setattr(ledger, "CONTENT_KEPT_BYTES", 50_000)
+    call = await clinic.call()
+    for n in range(5):
+        await call.specialist.done("note", consult=call.consult, text=f"{n}" * 20_000)
+    kept = clinic.node.ledger._content
+    assert 0 < sum(map(len, kept.values())) == clinic.node.ledger._content_bytes <= 50_000
+    await call.specialist.done("end", consult=call.consult, outcome="advice")
+    (past,) = (await call.specialist.done("history"))["consults"]
+    assert past["note"] == "4" * 20_000

@@ -3,8 +3,7 @@
 
 import {_} from "./i18n.js";
 
-/** @import {Code, ConsultState, DeclineReason, Outcome, Sex, SpecialistState, Specialty, Urgency} from "./wire.js" */
-/** @import {Assistant, CallbackReason} from "./wire.js" */
+/** @import {Assistant, Code, ConsultState, DeclineReason, Outcome, Sex, SpecialistState, Specialty, Urgency} from "./wire.js" */
 
 /** @type {Record<Specialty, string>} */
 export const SPECIALTIES = {
@@ -68,13 +67,6 @@ export const DECLINE_REASONS = {
   not_my_field: _("Not my field"),
   language: _("Language"),
   other: _("Other reason"),
-};
-
-/** @type {Record<CallbackReason, string>} */
-export const CALLBACK_REASONS = {
-  nobody_on_call: _("Nobody was on call"),
-  nobody_answered: _("Nobody answered"),
-  waited_too_long: _("Waited too long"),
 };
 
 /** @type {Record<Sex, string>} */
