@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One direction of a link, from packets with a time of sending and a time of arrival.
+
+Whether the arrivals are our own or the other side tells us of them makes no difference here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from media.core.bwe.arrivals import ArrivalMeter
+from media.core.bwe.capacity import Capacity, Phase
+from media.core.bwe.delay import DelayTracker
+from media.core.bwe.estimate import Estimate
+from media.core.bwe.losses import OVERFLOWS, LossMeter
+from media.core.bwe.probe import ProbePlan, ProbePlanner
+from media.core.bwe.reading import Reading
+from media.core.reports import RoundTrip
+
+INTERVAL_S: Final = 0.1
+"""Readings in between change nothing: a tenth of the window that they are taken over."""
+WINDOW_S: Final = 0.6
+"""What `ArrivalMeter` and `DelayTracker` look back over, added to a round trip, is a link's response."""
+SILENCE_S: Final = 2.0
+"""No packet for so long is an outage or a sender that has stopped: nothing is concluded from it."""
+
+
+class LinkWatch:
+    """What is known about one direction of one leg."""
+
+    __slots__ = (
+        "_arrivals", "_capacity", "_delay", "_losses", "_next_at", "_planner", "_queue_s",
+        "_round_trip",
+    )  # fmt: skip
+
+    def __init__(self, start_bps: float, rtt_s: float, now: float) -> None:
+        """Start with what a probe or the last call on this link has told.
+
+        Args:
+            start_bps: Rate to begin with.
+            rtt_s: Round trip, as ICE or DTLS have seen it.
+            now: Seconds.
+        """
+        self._capacity = Capacity(start_bps, now)
+        self._delay = DelayTracker()
+        self._arrivals = ArrivalMeter()
+        self._losses = LossMeter(now)
+        self._planner = ProbePlanner(now)
+        self._round_trip = RoundTrip(rtt_s)
+        self._queue_s = 0.0
+        self._next_at = now
+
+    def measured_rtt(self, rtt_s: float) -> None:
+        """Take a round trip (`media.core.reports.round_trip_s`, a STUN check)."""
+        self._round_trip.measured(rtt_s)
+
+    def counted(self, expected: int, received: int, now: float) -> None:
+        """Add packets that should have arrived and that did, since the last call."""
+        self._losses.counted(expected, received, now)
+
+    def arrived(self, sent_at: float, at: float, size: int, *, after_loss: bool = False) -> None:
+        """Note an arrival, in order of arrival (hot path).
+
+        Args:
+            sent_at: On the sender's clock.
+            at: On the receiver's clock; it must be the caller's own `now`, or run with it.
+            size: Octets on the wire, with IP and UDP.
+            after_loss: Whether packets before it are missing.
+        """
+        if self._arrivals.silence_s(at) > SILENCE_S:
+            self._arrivals.clear()
+        self._arrivals.add(sent_at, at, size, after_loss=after_loss)
+        self._delay.add(at - sent_at, at)
+
+    def estimate(self, now: float) -> Estimate:
+        """Return what is known now; to be asked a few times a second."""
+        if now >= self._next_at:
+            self._next_at = now + INTERVAL_S
+            self._read(now)
+        capacity = self._capacity
+        return Estimate(
+            rate_bps=capacity.rate_bps,
+            usable_bps=capacity.usable_bps,
+            loss_ratio=self._losses.ratio,
+            queue_delay_s=self._queue_s,
+            rtt_s=self._round_trip.smoothed_s,
+            confident=capacity.confident(now) and self._arrivals.silence_s(now) < SILENCE_S,
+        )
+
+    def probe(self, wanted_bps: float, now: float) -> ProbePlan | None:
+        """Return what to send beside the media to learn whether the link carries `wanted_bps`.
+
+        None: it is known to, or it was asked lately, or a queue stands. The caller sends the trains;
+        what they prove shows in `estimate`.
+        """
+        pace = self._arrivals.pace(now, self._delay.noise_s)
+        if pace is None:
+            return None
+        return self._planner.plan(
+            wanted_bps, self._capacity, pace.carried_bps, self._round_trip.smoothed_s, now
+        )
+
+    def _read(self, now: float) -> None:
+        pace = self._arrivals.pace(now, self._delay.noise_s)
+        if pace is None:
+            return
+        self._queue_s = self._delay.queue_s(now)
+        reading = Reading(
+            pace=pace,
+            quick=self._arrivals.pace(now, quick=True) or pace,
+            queue_s=self._queue_s,
+            threshold_s=self._delay.threshold_s,
+            overflow=self._losses.overflows >= OVERFLOWS,
+            response_s=self._round_trip.smoothed_s + WINDOW_S,
+        )
+        if self._capacity.update(reading, now):
+            self._delay.rebase(now)
+        self._delay.frozen = self._capacity.phase is Phase.DRAIN
+        if self._delay.frozen:
+            self._losses.forgive(now)
