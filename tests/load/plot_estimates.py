@@ -169,7 +169,7 @@ REASONS = """## Where the aim is missed, and why
 - **Jitter of 80 ms on fast links.** In the model packets never overtake, so a late one makes all
   behind it late, and the shortest delay rises with the packet rate just as with a queue. The
   estimate is then too low for long, and goes on growing slowly (on 5 Mbit/s from a start far below it
-  was still 70 % low after 30 s). A fall is believed later as well: jitter makes the windows longer.
+  was still 50 to 70 % low after 40 s). A fall is believed later as well: jitter makes the windows longer.
 - **Receiver reports only.** One round trip a second, its jitter twice that of one way: a step up
   takes half a minute and more (at ten times the rate it is 70 to 88 % low all the while). It is there
   so that a browser without feedback is not flooded.
