@@ -220,6 +220,7 @@ async def until_tab(tab: Firefox, fact: Any, within_s: float = 20.0) -> None:
 
 
 @pytest.mark.link
+@pytest.mark.timeout(300)
 async def test_firefox_and_chromium_see_and_hear_each_other(
     port: RelayPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
