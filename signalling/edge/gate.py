@@ -182,7 +182,8 @@ class Visitor:
 
     async def _work(self) -> None:
         try:
-            while self._pending and self.connection is not None:
+            # What a displaced or signed-out page asked for earlier is not done any more: it is answered by the close.
+            while self._pending and self.connection is not None and self.socket.close_code is None:
                 message = self._pending.popleft()
                 try:
                     with context(connection=self.connection.id, role=self.connection.role):

@@ -5,12 +5,16 @@ import asyncio
 import secrets
 from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import pytest
 
 from auth import codes
 from auth.roles import Role
 from auth.throttle import CODE_BY_ADDRESS, CODE_BY_PREFIX, SIGN_IN_BY_ACCOUNT
+from signalling.edge.house import Account
+from signalling.errors import Refused
+from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import QUICK, Clinic
@@ -126,6 +130,37 @@ async def test_disabled_account_leaves_at_once(clinic: Clinic) -> None:
     await clinic.ok(path, {"disabled": False}, cookie=operator)
     back = await clinic.desk_of(call.specialist.account, cookie)
     assert back.desk["state"] == "off_call"
+
+
+async def test_what_a_closed_account_asked_for_is_not_done(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that still wait for their turn when the account is closed are dropped with the connection."""
+    specialist = await clinic.specialist()
+    house, go_on, begun = clinic.node.house, asyncio.Event(), 0
+    on_account = house.on_account
+
+    def closes(account: Account) -> None:
+        on_account(account)
+        go_on.set()
+
+    async def slow(**_given: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        await go_on.wait()
+        raise Refused(Code.NOT_FOUND)
+
+    monkeypatch.setattr(clinic.node.consults, "invite", slow)
+    monkeypatch.setattr(house, "on_account", closes)
+    for _ in range(3):
+        await specialist.send("invite")
+    for _ in range(200):
+        if begun:
+            break
+        await asyncio.sleep(0.01)
+    await house.set_account(AccountId(specialist.account), disabled=True)
+    assert await specialist.until_closed() == 4011
+    assert begun == 1
 
 
 async def test_disabled_account_is_not_rung(open_node: OpenNode) -> None:
