@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from signalling.core import events as ev
-from signalling.edge.ledger import Ledger, consult_owner, specialist_stream
+from signalling.edge.ledger import Ledger, consult_owner, consult_stream, specialist_stream
 from signalling.wire.ids import AccountId, ConsultId
 from signalling.wire.messages import IntakeForm, PastConsult
 from signalling.wire.terms import Urgency
@@ -36,9 +36,10 @@ class History:
         self, accepted: ev.Accepted, left: ev.Ended | ev.Transferred | None
     ) -> PastConsult:
         consult = await self._ledger.consult(ConsultId(accepted.consult))
-        content = await self._ledger.content(
-            consult_owner(consult.id), [consult.intake, consult.note]
-        )
+        note = consult.note
+        if isinstance(left, ev.Transferred):
+            note = await self._note_at(left)
+        content = await self._ledger.content(consult_owner(consult.id), [consult.intake, note])
         intake = content.get(consult.intake)
         return PastConsult(
             consult=consult.id,
@@ -48,6 +49,17 @@ class History:
             specialty=consult.specialty,
             outcome=left.outcome if isinstance(left, ev.Ended) else None,
             duration_s=left.at - accepted.at if left is not None else None,
-            note=content.get(consult.note, b"").decode(),
+            note=content.get(note, b"").decode(),
             complaint=msgspec.json.decode(intake, type=IntakeForm).complaint if intake else "",
         )
+
+    async def _note_at(self, left: ev.Transferred) -> str:
+        """Return the note as it was handed over: what the next specialist wrote is not this one's to read."""
+        note = ""
+        for recorded in await self._ledger.store.read(consult_stream(ConsultId(left.consult))):
+            event = ev.decode(recorded.data)
+            if event == left:
+                break
+            if isinstance(event, ev.NoteWritten):
+                note = event.content
+        return note

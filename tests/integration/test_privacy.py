@@ -98,3 +98,18 @@ async def test_opened_content_in_memory_is_bounded(
     await call.specialist.done("end", consult=call.consult, outcome="advice")
     (past,) = (await call.specialist.done("history"))["consults"]
     assert past["note"] == "4" * 20_000
+
+
+async def test_note_after_a_hand_over_is_the_next_ones(clinic: Clinic) -> None:
+    """Who handed a patient over keeps their own note in their history; what was written later is not theirs to read."""
+    first = await clinic.specialist()
+    call = await clinic.connect(await clinic.patient(), first)
+    await first.done("note", consult=call.consult, text="from the first")
+    await first.done("on_call", on=False)
+    await first.done("transfer", consult=call.consult, specialty="emergency")
+    second = await clinic.specialist()
+    await clinic.connect(call.patient, second)
+    await second.done("note", consult=call.consult, text="from the second")
+    for specialist, note in ((first, "from the first"), (second, "from the second")):
+        (past,) = (await specialist.done("history"))["consults"]
+        assert past["note"] == note
