@@ -18,7 +18,7 @@ import typer
 import uvloop
 
 from auth.roles import Role
-from signalling import logs
+from signalling import collector, logs
 from signalling.app import Node, open_node
 from signalling.cli.invite import qr_text
 from signalling.cli.shell import AsJson, fail, settings, show_json
@@ -127,6 +127,7 @@ async def _serve(config: Config, tls: ssl.SSLContext | None, demo: bool, as_json
         node = await stack.enter_async_context(open_node(config, tls))
         desk = Desk(node.house, node.consults, node.public_url)
         await stack.enter_async_context(serve_control(desk, config.server.control_socket))
+        collector.settle()
         ready = await _ready(node, desk, demo)
         if as_json:
             show_json(ready)

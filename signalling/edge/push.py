@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -63,7 +63,10 @@ class Push:
         self._queue_changed = True
         self._open: dict[ConsultId, Consult] = {}
         """Consults that wait, ring or were promised a call-back: what the queue is made of, whatever else is live."""
+        self._timelines: dict[ConsultId, list[ev.Event]] = {}
+        """Of consults that are not over, each from its first event without a gap."""
         self._line: dict[ConsultId, int] | None = None
+        self._items: dict[ConsultId, tuple[Consult, QueueItem]] = {}
         self._lists: tuple[list[QueueItem], list[QueueItem]] | None = None
         self._duty: dict[AccountId, matching.Candidate] | None = None
         """Who is on call; None = to be made (again) from presences and accounts."""
@@ -78,10 +81,12 @@ class Push:
     def _on_consult(self, step: Step) -> None:
         consult, before = step.consult, step.before
         self._observe(step)
+        self._remember(step)
         if consult.state in OPEN:
             self._open[consult.id] = consult
         else:
             self._open.pop(consult.id, None)
+            self._items.pop(consult.id, None)
         shown = (consult.state, consult.away, consult.takeovers)
         if before is None or (before.state, before.away, before.takeovers) != shown:
             self._changed()
@@ -267,11 +272,7 @@ class Push:
         try:
             while connection.socket.open and (consult_id := connection.consult) is not None:
                 consult = await self._ledger.consult(consult_id)
-                recorded = await self._ledger.store.read(
-                    consult_stream(consult_id), connection.cursor
-                )
-                # What the store has beyond our fold follows with it: a view must not be older than its timeline.
-                events = [ev.decode(r.data) for r in recorded if r.version <= consult.version]
+                events = await self._events(consult, connection.cursor)
                 wanted = views.contents_of(consult, connection.role)
                 wanted += [views.content_of_entry(e, connection.role) for e in events]
                 content = await self._ledger.content(consult_owner(consult_id), wanted)
@@ -287,12 +288,31 @@ class Push:
         finally:
             connection.syncing = False
 
+    async def _events(self, consult: Consult, after: int) -> Sequence[ev.Event]:
+        """Return a consult's events above a version, up to the state that is given."""
+        known = self._timelines.get(consult.id)
+        if known is not None and len(known) == consult.version:
+            return known[after:]
+        recorded = await self._ledger.store.read(consult_stream(consult.id), after)
+        # What the store has beyond our fold follows with it: a view must not be older than its timeline.
+        return [ev.decode(r.data) for r in recorded if r.version <= consult.version]
+
+    def _remember(self, step: Step) -> None:
+        """Keep a live consult's events: each of its calls begins with two pages that need them all."""
+        consult, known = step.consult, self._timelines.get(step.consult.id)
+        if step.first == 1 and not consult.over:
+            self._timelines[consult.id] = list(step.events)
+        elif known is not None and len(known) == step.first - 1 and not consult.over:
+            known.extend(step.events)
+        else:
+            self._timelines.pop(consult.id, None)
+
     def _places(self) -> Mapping[ConsultId, int]:
         """Return every place in the queue, counted once for each change of it."""
         if self._line is None:
             waiting = matching.queue(self._open.values())
             self._line = {c.id: place for place, c in enumerate(waiting, 1)}
-        return self._line
+        return self._line  # in the order of the places
 
     def _changed(self) -> None:
         """The queue is not what the watchers were shown last."""
@@ -383,8 +403,17 @@ class Push:
             connection.socket.send_soon(payload)
 
     def _queue(self) -> list[QueueItem]:
-        waiting = matching.queue(self._open.values())
-        return [views.queue_item(c, self._post(c)) for c in waiting]
+        return [self._item(self._open[consult_id]) for consult_id in self._places()]
+
+    def _item(self, consult: Consult) -> QueueItem:
+        """Return a consult's line of the queue, made once for each state of it."""
+        known = self._items.get(consult.id)
+        if known is None or known[0] is not consult:
+            known = self._items[consult.id] = (
+                consult,
+                views.queue_item(consult, self._post(consult)),
+            )
+        return known[1]
 
     def _callbacks(self) -> list[QueueItem]:
         """Return promised call-backs, the earliest first, with the contact as far as it is in memory."""
@@ -434,7 +463,8 @@ class Push:
             if not self._queue_changed:
                 continue
             self._queue_changed = False
-            self._lists = None  # posts open and close with time
+            self._lists = None
+            self._items.clear()  # posts open and close with time
             board: bytes | None = None
             for connection in self._connections:
                 match connection.role:

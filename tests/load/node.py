@@ -21,6 +21,7 @@ import uvloop
 from auth import passwords, tokens
 from auth.roles import Role
 from auth.tokens import Audience, Claims
+from signalling import collector
 from signalling.app import Node, open_node
 from signalling.config import Config, LimitsConfig, ServerConfig
 from signalling.core import events as ev
@@ -124,6 +125,7 @@ async def serve(data_dir: Path, specialists: int, *, tls: bool) -> None:
     requests = asyncio.StreamReader(limit=2**20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
     async with open_node(config, context) as node:
+        collector.settle()
         print(json.dumps({"port": node.port}), flush=True)
         ended = asyncio.create_task(done.wait())
         while not done.is_set():
