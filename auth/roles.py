@@ -37,8 +37,6 @@ class Role(StrEnum):
 class Action(StrEnum):
     """Everything that may be done. Closed: what isn't in this list can't be allowed."""
 
-    JOIN_CONSULT = "join_consult"
-    """Redeem an invitation and start to wait."""
     GIVE_INTAKE = "give_intake"
     """Say what is wrong, for whom, and consent to the call."""
     LEAVE = "leave"
@@ -71,8 +69,6 @@ class Action(StrEnum):
     """See who waits, who is in call and who is on call, live."""
     MANAGE_ACCOUNTS = "manage_accounts"
     """Create, change and close accounts."""
-    READ_METRICS = "read_metrics"
-    """Read the metrics."""
     SERVE_MEDIA = "serve_media"
     """Announce a relay's address, capacity and load, and be given legs."""
     ERASE = "erase"
@@ -88,8 +84,7 @@ _GUEST: Final = _IN_CALL | {Action.LEAVE}
 PERMISSIONS: Final[Mapping[Role, frozenset[Action]]] = MappingProxyType(
     {
         # The device in use may let another one take its place.
-        Role.PATIENT: _IN_CALL
-        | {Action.JOIN_CONSULT, Action.GIVE_INTAKE, Action.LEAVE, Action.APPROVE_TAKEOVER},
+        Role.PATIENT: _IN_CALL | {Action.GIVE_INTAKE, Action.LEAVE, Action.APPROVE_TAKEOVER},
         Role.SPECIALIST: _IN_CALL
         | {
             Action.GO_ON_CALL,
@@ -111,7 +106,6 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Action]]] = MappingProxyType(
                 Action.APPROVE_TAKEOVER,
                 Action.WATCH_BOARD,
                 Action.MANAGE_ACCOUNTS,
-                Action.READ_METRICS,
                 Action.ERASE,
             }
         ),

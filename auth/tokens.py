@@ -50,8 +50,6 @@ class Audience(StrEnum):
     """The account cookie of a specialist or operator."""
     RELAY = "rly"
     """A media relay that dials in."""
-    METRICS = "met"
-    """Whoever scrapes the metrics."""
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,6 +87,7 @@ class Parts:
     house: House
     consults: Consults
     gate: Gate
+    push: Push
     loops: tuple[Loop, ...]
 
 
@@ -114,6 +115,7 @@ async def open_node(config: Config, tls: ssl.SSLContext | None) -> AsyncIterator
         await parts.ledger.start()
         stack.push_async_callback(parts.ledger.stop)
         await parts.house.start()
+        await parts.push.recall()
         stack.push_async_callback(parts.house.stop)
         await stack.enter_async_context(_running(*parts.loops))
         runner = await stack.enter_async_context(listeners.serving(parts.app))
@@ -192,7 +194,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         lambda: _sample_lag(metrics),
         lambda: _maintain_keys(keyfile, config),
     )
-    return Parts(app, ledger, house, consults, gate, loops)
+    return Parts(app, ledger, house, consults, gate, push, loops)
 
 
 @contextlib.asynccontextmanager

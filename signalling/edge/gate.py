@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 
 from auth import tokens
 from auth.origins import require_origin
-from auth.roles import Role
+from auth.roles import Action, Role, may
 from auth.tokens import Audience, Claims
 from signalling.config import Config
 from signalling.core import events as ev
@@ -222,14 +222,15 @@ class Gate:
         self._origins = origins
         self._visitors: set[Visitor] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self.draining = False
+        """Going down: nobody new is let in."""
         house.on_account = self._on_account
         connections.on_regained = lambda connection: self.spawn(self._regained(connection))
 
     async def handler(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/ws``."""
         require_origin(request.headers.get(hdrs.ORIGIN), self._origins)
-        if self._draining:
+        if self.draining:
             raise Refused(Code.RESTARTING, retry_after_s=1.0)
         if len(self._visitors) >= self.config.limits.max_connections:
             raise Refused(Code.TOO_MANY_CONNECTIONS, retry_after_s=5.0)
@@ -343,7 +344,7 @@ class Gate:
 
     async def _brief(self, connection: Connection, consult: Consult | None) -> None:
         """Tell a new connection where things stand, and everybody else that it is here."""
-        if connection.role is Role.OPERATOR:
+        if may(connection.role, Action.WATCH_BOARD):
             self._push.board(connection)
             return
         if connection.role is Role.SPECIALIST:
@@ -371,7 +372,7 @@ class Gate:
             self._tell_gone(connection, consult_id)
         consult = self._ledger.known(consult_id) if consult_id is not None else None
         done = connection.role is Role.PATIENT and consult is not None and consult.over
-        if self._draining or done:
+        if self.draining or done:
             return  # nobody will look for this patient, so the lease may just run out
         await asyncio.sleep(self._ledger.policy.away_grace_s)
         if await self._connections.elsewhere(connection.participant):
@@ -466,7 +467,7 @@ class Gate:
 
     async def drain(self) -> None:
         """Ask everybody to connect elsewhere (or again), and wait for what is being done."""
-        self._draining = True
+        self.draining = True
         for visitor in list(self._visitors):
             visitor.socket.close(Code.RESTARTING)
         if self._tasks:

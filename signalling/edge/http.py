@@ -188,6 +188,7 @@ class Http:
     def __init__(self, app: web.Application, origins: Collection[str]) -> None:
         """``origins`` are the canonical origins of our own pages."""
         self._consults = app[keys.CONSULTS]
+        self._gate = app[keys.GATE]
         self._house = app[keys.HOUSE]
         self._ledger = app[keys.LEDGER]
         self._metrics = app[keys.METRICS]
@@ -404,7 +405,9 @@ class Http:
         return reply({"ok": True})
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """Say whether the store answers: a load balancer sends nobody to a node without one."""
+        """Say whether to send people here: not while the store is away, nor to a node that is going down."""
+        if self._gate.draining:
+            raise Refused(Code.RESTARTING, retry_after_s=1.0)
         try:
             await self._ledger.store.ping()
         except StoreError:

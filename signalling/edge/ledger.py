@@ -255,17 +255,29 @@ class Ledger:
         """
         for _ in range(ATTEMPTS):
             consult = await self.consult(consult_id)
-            events = build(consult)
-            if not events:
-                return consult
-            account = coordinator.specialist_among(events)
-            who = None if account is None else await self.presence(account)
-            if await self._append(consult, who, events, content):
-                return self.known(consult_id) or consult
-            await self._catch_up_consult(consult_id)
-            if account is not None:
-                await self._catch_up_presence(account)
+            account: AccountId | None = None
+            try:
+                events = build(consult)
+                if not events:
+                    return consult
+                account = coordinator.specialist_among(events)
+                who = None if account is None else await self.presence(account)
+                if await self._append(consult, who, events, content):
+                    return self.known(consult_id) or consult
+                await self._refresh(consult_id, account)
+            except Refused:
+                # Another node's event may be on its way to us: what is refused is refused by the newest state.
+                if not await self._refresh(consult_id, account):
+                    raise
         raise Refused(Code.UNAVAILABLE)
+
+    async def _refresh(self, consult_id: ConsultId, account: AccountId | None) -> bool:
+        """Read what both streams have beyond what is in memory; return whether there was anything."""
+        before = self.known(consult_id), self.presences.get(account or AccountId(""))
+        await self._catch_up_consult(consult_id)
+        if account is not None:
+            await self._catch_up_presence(account)
+        return before != (self.known(consult_id), self.presences.get(account or AccountId("")))
 
     async def commit_presence(self, account: AccountId, build: PresenceBuild) -> Presence:
         """Append what ``build`` makes of a specialist's presence; events of a consult that is ringing may be among it.

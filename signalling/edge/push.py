@@ -30,7 +30,7 @@ from signalling.edge.connections import (
     patient_of,
 )
 from signalling.edge.house import House
-from signalling.edge.ledger import Ledger, Step, consult_owner, consult_stream
+from signalling.edge.ledger import CONSULT, Ledger, Step, consult_owner, consult_stream
 from signalling.errors import Refused, refusal
 from signalling.store.base import StoreError
 from signalling.wire import codec
@@ -41,6 +41,8 @@ from signalling.wire.terms import ConsultState, SpecialistState, Specialty
 
 log = logging.getLogger(__name__)
 
+RECALLED = 5_000
+"""Events that a starting node reads for the medians: the window of each colour, with room for long calls and chat."""
 TICK_S = 1.0
 """The queue and the board change for their watchers at most this often."""
 DAY_S = 86_400.0
@@ -198,6 +200,19 @@ class Push:
                     self._day = day
                     self._today.clear()
                 self._today[consult.post] += day == self._day
+
+    async def recall(self) -> None:
+        """After a restart: take the medians from what the store has of late."""
+        began: dict[ConsultId, ev.IntakeGiven] = {}
+        for recorded in await self._ledger.store.recent(RECALLED):
+            if not recorded.stream.startswith(CONSULT):
+                continue
+            event = ev.decode(recorded.data)
+            if isinstance(event, ev.IntakeGiven):
+                began[event.consult] = event
+            elif isinstance(event, ev.Accepted) and event.consult in began:
+                intake = began.pop(event.consult)
+                self.waits.observe(intake.urgency, event.at - intake.at)
 
     # -- to one connection -------------------------------------------------------------------------------------------
 
