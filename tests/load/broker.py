@@ -13,7 +13,7 @@ import contextlib
 import gc
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,14 +63,14 @@ class Plan:
     """At a time, the next one when one has gone."""
     idle: int = 5_000
     idle_tls: int = 1_000
-    together: bool = False
-    """One process of each server for everything: quicker, but one figure then disturbs another."""
+    first: bool = True
+    """Whether this goes before whatever else runs on the machine."""
 
 
 Running: TypeAlias = AbstractAsyncContextManager[Server]
 
 QUICK = Plan(
-    together=True,
+    first=False,
     windows=1,
     window_s=0.15,
     latency_window_s=0.5,
@@ -91,6 +91,7 @@ class Row:
     """What was measured of one server."""
 
     name: str
+    tls: bool = False
     per_cpu_s: list[float] = field(default_factory=list)
     saturation: list[float] = field(default_factory=list)
     """Share of its core that the server used flat out."""
@@ -102,6 +103,11 @@ class Row:
     idle_kb: float = 0.0
     idle: int = 0
 
+    @property
+    def suffix(self) -> str:
+        """Of its nodes' names."""
+        return "-tls" if self.tls else ""
+
 
 @dataclass(slots=True)
 class Rig:
@@ -110,8 +116,14 @@ class Rig:
     row: Row
     server: Server
     field: Field
-    ward: Server
-    """Another process of it, for whole set-ups."""
+
+
+@dataclass(slots=True)
+class Ward:
+    """One server where calls begin and end."""
+
+    row: Row
+    server: Server
     visit: Callable[[], Awaitable[None]]
     """One whole set-up, from the first connection to the end."""
 
@@ -130,34 +142,36 @@ def node(directory: Path, name: str, cores: Cores, specialists: int) -> Running:
 
 
 @asynccontextmanager
-async def selat_rig(plan: Plan, cores: Cores, directory: Path, *, tls: bool) -> AsyncIterator[Rig]:
-    """Run two nodes: one with calls in which messages are forwarded, one where calls begin and end."""
-    suffix = "-tls" if tls else ""
-    pairs = plan.pairs_tls if tls else plan.pairs
-    async with contextlib.AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        server = await enter(node(directory, f"calls{suffix}", cores, pairs + plan.specialists))
-        ward_server = server
-        if not plan.together:
-            ward_server = await enter(node(directory, f"ward{suffix}", cores, plan.specialists))
-        calls = await selat.field_of_calls(server, pairs, tls=tls)
-        ward = selat.Ward(ward_server, tls=tls)
-        await ward.open(plan.specialists)
-        patients = iter(await ward_server.ask({"patients": plan.visits * (plan.windows + 1)}))
-        row = Row("Selat, TLS" if tls else "Selat")
-        yield Rig(row, server, calls, ward_server, lambda: ward.visit(next(patients)))
+async def selat_rig(plan: Plan, cores: Cores, directory: Path, row: Row) -> AsyncIterator[Rig]:
+    """Run a node with calls in which messages are forwarded."""
+    pairs = plan.pairs_tls if row.tls else plan.pairs
+    async with node(directory, f"calls{row.suffix}", cores, pairs) as server:
+        yield Rig(row, server, await selat.field_of_calls(server, pairs, tls=row.tls))
+
+
+@asynccontextmanager
+async def selat_ward(plan: Plan, cores: Cores, directory: Path, row: Row) -> AsyncIterator[Ward]:
+    """Run a node with specialists on call."""
+    async with node(directory, f"ward{row.suffix}", cores, plan.specialists) as server:
+        ward = selat.Ward(server, tls=row.tls)
+        await ward.open()
+        patients = iter(await server.ask({"patients": plan.visits * (plan.windows + 1)}))
+        yield Ward(row, server, lambda: ward.visit(next(patients)))
         await ward.close()
 
 
 @asynccontextmanager
-async def peerjs_rig(plan: Plan, cores: Cores) -> AsyncIterator[Rig]:
-    """Run PeerJS's server, the same way."""
-    async with contextlib.AsyncExitStack() as stack:
-        server = ward = await stack.enter_async_context(peerjs.server(cores.server))
-        if not plan.together:
-            ward = await stack.enter_async_context(peerjs.server(cores.server))
-        calls = await peerjs.field_of_calls(server, plan.pairs)
-        yield Rig(Row("PeerJS"), server, calls, ward, lambda: peerjs.call(ward))
+async def peerjs_rig(plan: Plan, cores: Cores, row: Row) -> AsyncIterator[Rig]:
+    """Run PeerJS's server with calls."""
+    async with peerjs.server(cores.server) as server:
+        yield Rig(row, server, await peerjs.field_of_calls(server, plan.pairs))
+
+
+@asynccontextmanager
+async def peerjs_ward(cores: Cores, row: Row) -> AsyncIterator[Ward]:
+    """Run PeerJS's server with nobody connected."""
+    async with peerjs.server(cores.server) as server:
+        yield Ward(row, server, lambda: peerjs.call(server))
 
 
 async def verify(rig: Rig) -> None:
@@ -197,25 +211,31 @@ async def paced(rig: Rig, plan: Plan, seed: int) -> None:
     rig.row.others.append(meter.stop().others_ratio)
 
 
-async def set_ups(rig: Rig, plan: Plan) -> None:
+async def set_ups(ward: Ward, plan: Plan) -> None:
     """Measure what a whole set-up costs."""
-    meter = Meter(rig.ward)
-    await crowd(plan.visits, plan.patients, rig.visit)
-    rig.row.set_up_ms.append(meter.stop().server_s * 1_000 / plan.visits)
+    meter = Meter(ward.server)
+    await crowd(plan.visits, plan.patients, ward.visit)
+    ward.row.set_up_ms.append(meter.stop().server_s * 1_000 / plan.visits)
 
 
-async def measure(rigs: Sequence[Rig], plan: Plan) -> None:
-    """Take the windows, the servers by turns."""
+async def measure_calls(rigs: Sequence[Rig], plan: Plan) -> None:
+    """Take the windows of forwarding, the servers by turns."""
     for rig in rigs:
         await verify(rig)
-        await crowd(plan.visits, plan.patients, rig.visit)
     for window in range(plan.windows):
         for rig in rigs:
             await flat_out(rig, plan)
         for rig in rigs:
             await paced(rig, plan, seed=window)
-        for rig in rigs:
-            await set_ups(rig, plan)
+
+
+async def measure_set_ups(wards: Sequence[Ward], plan: Plan) -> None:
+    """Take the windows of whole set-ups, the servers by turns."""
+    for ward in wards:
+        await crowd(plan.visits, plan.patients, ward.visit)
+    for _ in range(plan.windows):
+        for ward in wards:
+            await set_ups(ward, plan)
 
 
 async def idle(
@@ -236,47 +256,61 @@ async def idle(
         client.close()
 
 
-async def idle_selat(row: Row, running: Running, count: int, *, tls: bool) -> None:
+async def idle_selat(row: Row, running: Running, plan: Plan) -> None:
     """The same for a node: patients who have joined and not yet said what ails them."""
     async with running as server:
-        patients = await server.ask({"patients": count})
-        arrivals = [lambda s=p["session"]: selat.arrive(server.port, s, tls=tls) for p in patients]
+        patients = await server.ask({"patients": plan.idle_tls if row.tls else plan.idle})
+        arrivals = [
+            lambda s=p["session"]: selat.arrive(server.port, s, tls=row.tls) for p in patients
+        ]
         await idle(row, server, arrivals)
 
 
-async def idle_peerjs(row: Row, running: Running, count: int) -> None:
+async def idle_peerjs(row: Row, running: Running, plan: Plan) -> None:
     """The same for PeerJS."""
     async with running as server:
-        arrivals = [lambda n=n: peerjs.arrive(server.port, f"i{n}") for n in range(count)]
+        arrivals = [lambda n=n: peerjs.arrive(server.port, f"i{n}") for n in range(plan.idle)]
         await idle(row, server, arrivals)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the load's own garbage collector out of the windows."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 async def run(plan: Plan, directory: Path) -> list[Row]:
     """Measure everything; rows of Selat, Selat with TLS and, where it is installed, PeerJS."""
-    cores = split_cores(first=not plan.together)
+    cores = split_cores(first=plan.first)
     if cores.shared:
         print("One core only: servers and load share it, so latencies mean little.")
+    selat_rows = [Row("Selat"), Row("Selat, TLS", tls=True)]
+    peerjs_rows = [Row("PeerJS")] if peerjs.installed() else []
     async with contextlib.AsyncExitStack() as stack:
-        rigs = [
-            await stack.enter_async_context(selat_rig(plan, cores, directory, tls=False)),
-            await stack.enter_async_context(selat_rig(plan, cores, directory, tls=True)),
-        ]
-        if peerjs.installed():
-            rigs.append(await stack.enter_async_context(peerjs_rig(plan, cores)))
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        await measure(rigs, plan)
-        gc.enable()
-        # On servers of their own: memory that other work has freed would be found there and not be counted.
-        for rig, name in zip(rigs, ("idle", "idle-tls"), strict=False):
-            used = contextlib.nullcontext(rig.server)
-            running = used if plan.together else node(directory, name, cores, 1)
-            tls = name.endswith("tls")
-            await idle_selat(rig.row, running, plan.idle_tls if tls else plan.idle, tls=tls)
-        if peerjs.installed():
-            await idle_peerjs(rigs[2].row, peerjs.server(cores.server), plan.idle)
-    return [rig.row for rig in rigs]
+        enter = stack.enter_async_context
+        rigs = [await enter(selat_rig(plan, cores, directory, row)) for row in selat_rows]
+        rigs += [await enter(peerjs_rig(plan, cores, row)) for row in peerjs_rows]
+        with uncollected():
+            await measure_calls(rigs, plan)
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        wards = [await enter(selat_ward(plan, cores, directory, row)) for row in selat_rows]
+        wards += [await enter(peerjs_ward(cores, row)) for row in peerjs_rows]
+        with uncollected():
+            await measure_set_ups(wards, plan)
+    # On servers of their own: memory that other work has freed would be found there and not be counted.
+    for row in selat_rows:
+        await idle_selat(row, node(directory, f"idle{row.suffix}", cores, 1), plan)
+    for row in peerjs_rows:
+        await idle_peerjs(row, peerjs.server(cores.server), plan)
+    return [*selat_rows, *peerjs_rows]
 
 
 HEAD = (

@@ -164,10 +164,9 @@ class Ward:
         self._arrived: dict[str, asyncio.Future[Page]] = {}
         self._desks: list[asyncio.Task[None]] = []
 
-    async def open(self, specialists: int) -> None:
-        """Put specialists on call: the node's last ones, the first may be in a field's calls."""
-        sessions = await self._server.ask({"specialists": 0})
-        for session in sessions[-specialists:]:
+    async def open(self) -> None:
+        """Put the node's specialists on call."""
+        for session in await self._server.ask({"specialists": 0}):
             desk = await arrive(self._server.port, session, tls=self._tls)
             await desk.request("on_call", on=True)
             self._desks.append(asyncio.create_task(self._serve(desk)))
