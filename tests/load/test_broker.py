@@ -21,6 +21,7 @@ def numbers(line: str) -> list[float]:
     return [float(text.replace(",", "")) for text in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_bench_fills_its_table() -> None:
     """Every row has all its figures, in an order that is possible; every message arrived as it was sent."""
