@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -333,20 +333,6 @@ async def meet(patient: Actor, specialist: Actor, within_s: float = 20.0) -> Non
 
 BACK_S = 5.0
 """A reload or a new address may cost this long."""
-
-
-async def best_of_three(attempt: Callable[[], Awaitable[float]]) -> float:
-    """Return the shortest of up to three attempts, each of which must succeed; one that was quick enough is enough.
-
-    Three browsers with software codecs share two cores with whatever else runs: what is asked here is whether the pages
-    and the node can do it, not whether the machine was idle.
-    """
-    best = await attempt()
-    for _ in range(2):
-        if best <= BACK_S:
-            break
-        best = min(best, await attempt())
-    return best
 
 
 @contextlib.asynccontextmanager

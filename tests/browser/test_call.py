@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.scene import BACK_S, Actor, Scene, best_of_three, meet, scene
+from tests.browser.scene import BACK_S, Actor, Scene, meet, scene
 from tests.support.processes import answers, free_port, program, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -97,10 +97,7 @@ async def test_reloads_come_back_by_themselves(tmp_path: Path) -> None:
         patient, specialist = await stage.call()
         await meet(patient, specialist)
         for reloading in (specialist, patient):
-            took_s = await best_of_three(
-                lambda page=reloading.page: back(page, patient, specialist)
-            )
-            assert took_s <= BACK_S
+            assert await back(reloading.page, patient, specialist) <= BACK_S
             await meet(patient, specialist)
         await chat(patient, specialist, 2)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.scene import BACK_S, Actor, best_of_three, meet, scene
+from tests.browser.scene import BACK_S, Actor, meet, scene
 from tests.link.lab import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.link, pytest.mark.timeout(300)]
@@ -54,15 +54,12 @@ async def test_a_new_address_in_mid_call(tmp_path: Path) -> None:
             patient, specialist = await stage.call()
             await meet(patient, specialist)
 
-            async def moves() -> float:
-                lab.change_address(gap_s=1.0)
-                lab.wait_address()
-                begun = time.monotonic()
-                # Words spoken before the change may still be in a jitter buffer: two seconds are let pass.
-                await asyncio.sleep(2.0)
-                await asyncio.gather(hears_again(patient), hears_again(specialist))
-                return time.monotonic() - begun - LISTENING_S
-
-            assert await best_of_three(moves) <= BACK_S
+            lab.change_address(gap_s=1.0)
+            lab.wait_address()
+            begun = time.monotonic()
+            # Words spoken before the change may still be in a jitter buffer: two seconds are let pass.
+            await asyncio.sleep(2.0)
+            await asyncio.gather(hears_again(patient), hears_again(specialist))
+            assert time.monotonic() - begun - LISTENING_S <= BACK_S
             await asyncio.gather(patient.state("in_call"), specialist.state("in_call"))
             await meet(patient, specialist)

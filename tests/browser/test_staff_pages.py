@@ -322,7 +322,10 @@ async def test_an_operator_makes_an_account(pages):
         await desk.page.wait_for_selector("#password-once[open]")
         assert await desk.page.inner_text("#password-text") == "kp7R-tq2m-Wx4c"
         await desk.page.click("#password-once [data-close]")
-        assert await desk.page.text_content("#password-text") == ""
+        # A dialog's close event comes a task later than the click.
+        await desk.page.wait_for_function(
+            "document.getElementById('password-text').textContent === ''", timeout=2_000
+        )
 
 
 @pytest.mark.parametrize("width", [320, 360])
