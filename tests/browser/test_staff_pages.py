@@ -323,9 +323,7 @@ async def test_an_operator_makes_an_account(pages):
         assert await desk.page.inner_text("#password-text") == "kp7R-tq2m-Wx4c"
         await desk.page.click("#password-once [data-close]")
         # A dialog's close event comes a task later than the click.
-        await desk.page.wait_for_function(
-            "document.getElementById('password-text').textContent === ''", timeout=2_000
-        )
+        await desk.page.wait_for_selector("#password-text:empty", state="attached", timeout=2_000)
 
 
 @pytest.mark.parametrize("width", [320, 360])
