@@ -15,11 +15,24 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from media.relay.ice import Credentials
+from signalling.wire.legs import (
+    AudioOffer,
+    Extension,
+    MediaAnswer,
+    VideoOffer,
+)
+from signalling.wire.legs import LegAnswer as Answer
+from signalling.wire.legs import LegOffer as Offer
+from signalling.wire.legs import RelayCandidate as Candidate
+
+__all__ = [
+    "Answer", "AudioOffer", "Candidate", "Extension", "MediaAnswer", "Offer", "VideoOffer"
+]  # fmt: skip
 
 TEMPLATE: dict[str, Any] = json.loads(
     Path(__file__).with_name("sdp_template.json").read_text(encoding="utf-8")
@@ -34,103 +47,11 @@ OFFER_MAX_BYTES = 2_500
 ANSWER_MAX_BYTES = 2_500
 """A third of a second at 64 kbit/s, for either."""
 
-Extension: TypeAlias = Literal[
-    "mid", "abs-send-time", "transport-cc", "audio-level", "playout-delay", "orientation"
-]
-VideoCodec: TypeAlias = Literal["VP8", "VP9"]
-Ssrc: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)]
-PayloadType: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=127)]
-Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Line: TypeAlias = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[ -~]*$")]
-"""One printable line: no value may begin another line of a description."""
-
 _TYPE_PREFERENCE = {"udp": 126, "tcp": 90}
 """RFC 8445 §5.1.2.1 and RFC 6544 §4.2: UDP before TCP, always."""
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 Value: TypeAlias = str | int | Sequence[str] | None
-
-
-class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the relay listens, as it is reached from outside."""
-
-    transport: Literal["udp", "tcp"]
-    address: Line
-    port: Port
-
-
-class AudioOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the relay sends and wants of voice."""
-
-    ssrc: Ssrc
-    """What it sends with."""
-    ptime_ms: Literal[10, 20, 40, 60, 120] = 20
-    max_average_bps: Annotated[int, msgspec.Meta(ge=6_000, le=510_000)] | None = None
-    """Chromium's own choice without it: about 32 kbit/s."""
-    fec: bool = True
-    dtx: bool = False
-    red: Literal["no", "yes", "first"] = "yes"
-    """``first``: the browser sends it (one frame back); ``yes``: it may be sent to the browser."""
-    nack: bool = False
-
-
-class VideoOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the relay sends and wants of pictures."""
-
-    ssrc: Ssrc
-    rtx_ssrc: Ssrc
-    codecs: Annotated[list[VideoCodec], msgspec.Meta(min_length=1, max_length=2)] = msgspec.field(
-        default_factory=lambda: list[VideoCodec](["VP8"])
-    )
-    """The first is what the browser sends."""
-    start_kbps: Annotated[int, msgspec.Meta(ge=10, le=10_000)] | None = None
-    """Chromium starts with 300 otherwise and fills a thin link's queue."""
-    max_kbps: Annotated[int, msgspec.Meta(ge=10, le=10_000)] | None = None
-
-
-class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the relay offers one participant: a layout for two people, one voice and one picture each way."""
-
-    ice: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=16)]
-    """``ufrag:pwd``: the main pair, then the spares for restarts without signalling."""
-    fingerprint: Line
-    candidates: Annotated[list[Candidate], msgspec.Meta(max_length=8)]
-    audio: AudioOffer
-    video: VideoOffer
-    extensions: list[Extension]
-    transport_cc: bool = False
-    """Only with feedback that the relay really sends: without it Chromium sinks to 80 kbit/s in 8 s."""
-    remb: bool = False
-
-
-class MediaAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the browser answered for one kind."""
-
-    payload_types: Annotated[list[PayloadType], msgspec.Meta(max_length=16)]
-    """In its order of preference; none: it refused the kind."""
-    ssrcs: Annotated[list[Ssrc], msgspec.Meta(max_length=4)]
-    """What it sends with: the stream's, then its retransmissions'. Empty where it does not say."""
-    extensions: Annotated[
-        list[Annotated[int, msgspec.Meta(ge=1, le=255)]], msgspec.Meta(max_length=16)
-    ]
-    direction: Literal["sendrecv", "sendonly", "recvonly", "inactive"]
-
-
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a browser answered."""
-
-    ice: Line
-    """``ufrag:pwd`` of the browser; a lite relay has no use for them but to tell restarts apart."""
-    fingerprints: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=4)]
-    setup: Literal["passive"]
-    """The relay is the DTLS client, always."""
-    audio: MediaAnswer
-    video: MediaAnswer
-
-    @property
-    def ssrcs(self) -> list[int]:
-        """All that it sends with."""
-        return [*self.audio.ssrcs, *self.video.ssrcs]
 
 
 def read_answer(data: bytes) -> Answer:

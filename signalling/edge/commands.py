@@ -36,13 +36,13 @@ from signalling.edge.views import peer_of
 from signalling.errors import Refused
 from signalling.metrics import Metrics
 from signalling.store.base import Content, ContentId
-from signalling.wire import codec
+from signalling.wire import base, codec
 from signalling.wire import messages as m
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, ParticipantId, PostCode
 from signalling.wire.terms import SPECIALIST_OUTCOMES, Outcome
 
-PERMISSIONS: Mapping[type[m.FromClient], Action | None] = {
+PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     m.Ping: None,
     m.Intake: Action.GIVE_INTAKE,
     m.Leave: Action.LEAVE,

@@ -22,9 +22,9 @@ from signalling.core.lifecycle import Consult
 from signalling.edge.socket import Socket
 from signalling.store.base import InboxId, Lease, Store, StoreError
 from signalling.wire import codec
+from signalling.wire.base import FromServer
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId
-from signalling.wire.messages import FromServer
 
 log = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from signalling.edge.house import Account
 from signalling.edge.proxies import client_address
 from signalling.errors import Refused, refusal
 from signalling.store.base import StoreError
+from signalling.wire.base import Id, Key, Language
 from signalling.wire.codes import CODES, Code
 from signalling.wire.ids import AccountId, ConsultId
-from signalling.wire.messages import Id, Key, Language
 from signalling.wire.terms import Specialty
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from signalling.wire.base import FromServer
 from signalling.wire.codes import Code
-from signalling.wire.messages import MAX_MESSAGE_BYTES, ClientMessage, FromServer
+from signalling.wire.messages import MAX_MESSAGE_BYTES, ClientMessage
 
 
 class WireError(Exception):

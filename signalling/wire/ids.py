@@ -17,3 +17,5 @@ ConnectionId = NewType("ConnectionId", str)
 """One WebSocket, chosen by the server."""
 PostCode = NewType("PostCode", str)
 """The code of a health post in the imported list."""
+LegId = NewType("LegId", str)
+"""One participant's transport at a media relay."""

@@ -15,6 +15,18 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from signalling.wire.base import (
+    FromClient,
+    FromServer,
+    Id,
+    Key,
+    KnownConsult,
+    Language,
+    LongText,
+    Milliseconds,
+    Part,
+    Text,
+)
 from signalling.wire.ids import (
     AccountId,
     ConnectionId,
@@ -22,6 +34,22 @@ from signalling.wire.ids import (
     InstanceId,
     ParticipantId,
     PostCode,
+)
+from signalling.wire.legs import (
+    CloseLeg,
+    Forwarding,
+    LegAnswered,
+    LegGiven,
+    LegLimits,
+    LegSeated,
+    LegsMinted,
+    LegsSeated,
+    LegState,
+    LegSwitch,
+    LegTrouble,
+    LimitLeg,
+    RelayAnswer,
+    RelayStatus,
 )
 from signalling.wire.terms import (
     Assistant,
@@ -31,6 +59,7 @@ from signalling.wire.terms import (
     DeclineReason,
     Outcome,
     RestartTrigger,
+    Route,
     Sex,
     SpecialistState,
     Specialty,
@@ -42,50 +71,6 @@ PROTOCOL_VERSIONS = (1,)
 """Versions that this server speaks, the preferred one first."""
 MAX_MESSAGE_BYTES = 65_536
 """A full Chromium offer is 8 KB; the longest note is 20,000 characters of at most 3 bytes."""
-
-RequestId = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
-Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9:_-]{1,64}$")]
-KnownConsult = Annotated[ConsultId, msgspec.Meta(min_length=1, max_length=64)]
-"""A consult that is only looked up in memory, in the messages of which there are most: what is not found is refused, so
-the pattern of ids isn't matched too (0.5 µs)."""
-Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,36}$")]
-Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
-"""BCP 47, the part that we use."""
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
-LongText = Annotated[str, msgspec.Meta(max_length=20_000)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
-
-
-class FromClient(
-    msgspec.Struct,
-    frozen=True,
-    tag_field="type",
-    rename="camel",
-    forbid_unknown_fields=True,
-    gc=False,
-):
-    """What a client sends."""
-
-    id: RequestId
-    """Above every earlier id of this connection."""
-
-
-class FromServer(
-    msgspec.Struct, frozen=True, tag_field="type", rename="camel", omit_defaults=True, gc=False
-):
-    """What the server sends."""
-
-
-class Part(
-    msgspec.Struct,
-    frozen=True,
-    rename="camel",
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
-    """A piece of a message."""
-
 
 # -- Pieces ----------------------------------------------------------------------------------------------------------
 
@@ -400,6 +385,7 @@ class RestartReport(FromClient, frozen=True, tag="restart_report"):
 ClientMessage = (
     Hello | Ping | Intake | Leave | Chat | Description | Candidate | TurnRequest | OnCall | Accept | Decline | CallBack
     | Transfer | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
+    | LegAnswered | LegTrouble | RelayStatus | LegsMinted | LegsSeated | LegState | LimitLeg
 )  # fmt: skip
 TAGS: Mapping[type[FromClient], str] = {
     kind: str(kind.__struct_config__.tag) for kind in get_args(ClientMessage)
@@ -467,8 +453,10 @@ class ConsultView(FromServer, frozen=True, tag="consult"):
     on_call: int | None = None
     """How many specialists of this specialty are on call now."""
     peer: Person | None = None
+    route: Route = Route.DIRECT
+    """How media goes. ``relayed``: the relay's offer comes in ``leg``, before the call begins."""
     polite: bool = False
-    """This side's part in perfect negotiation (W3C webrtc §10.7)."""
+    """On route ``direct``: this side's part in perfect negotiation (W3C webrtc §10.7)."""
     away: list[str] = []
     """Roles whose connection is lost."""
     accepted_at: float | None = None
@@ -576,4 +564,5 @@ class Past(FromServer, frozen=True, tag="past"):
 
 ServerMessage = (
     Welcome | Ok | Error | ConsultView | Entry | PeerDescription | PeerCandidate | Ice | Desk | Board | Invited | Past
+    | LegGiven | LegSwitch | LegLimits | LegSeated | RelayAnswer | Forwarding | CloseLeg
 )  # fmt: skip

@@ -140,3 +140,12 @@ class RestartTrigger(StrEnum):
     RESUMED = "resumed"
     """The signalling socket came back and the transport was not well."""
     PAGE_SHOWN = "page_shown"
+
+
+class Route(StrEnum):
+    """How media goes between the two sides of a call."""
+
+    DIRECT = "direct"
+    """From browser to browser, by TURN where needed."""
+    RELAYED = "relayed"
+    """Through a media relay."""

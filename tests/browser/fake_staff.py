@@ -17,7 +17,7 @@ from aiohttp import web
 from signalling.edge.pages import Pages
 from signalling.wire import codec
 from signalling.wire import messages as m
-from signalling.wire.messages import FromServer
+from signalling.wire.base import FromServer
 from signalling.wire.terms import Outcome, SpecialistState, Specialty, Urgency
 
 POST = m.PostView(

@@ -15,6 +15,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 
 from signalling.edge.pages import Pages
 from signalling.wire import messages as m
+from signalling.wire.base import FromServer
 from signalling.wire.terms import Urgency
 from tests.browser import fake_patient as fp
 from tests.browser.fake_patient import FakePatient, serving
@@ -56,7 +57,7 @@ class Scene:
     """The state in which the page begins, if it is another one."""
 
 
-def telling(make: Callable[[], list[m.FromServer]], **more: object) -> Make:
+def telling(make: Callable[[], list[FromServer]], **more: object) -> Make:
     """Return a maker of a server that tells this."""
     return lambda: FakePatient(script=make, **more)
 
@@ -160,7 +161,7 @@ async def takeover_asked(page: Page, _fake: FakePatient) -> None:
     await page.wait_for_selector("#dialog[open]")
 
 
-def takeover() -> list[m.FromServer]:
+def takeover() -> list[FromServer]:
     return [fp.view("waiting", place=1, takeovers=[m.TakeoverView(request="t_1234567", at=1.0)])]
 
 

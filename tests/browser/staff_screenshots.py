@@ -17,6 +17,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 
 from signalling.edge.pages import Pages
 from signalling.wire import messages as m
+from signalling.wire.base import FromServer
 from signalling.wire.terms import SpecialistState
 from tests.browser import fake_staff as fs
 from tests.browser.fake_staff import FakeStaff, serving
@@ -50,7 +51,7 @@ class Scene:
 
 
 def specialist(
-    *messages: Callable[[], list[m.FromServer]], **more: object
+    *messages: Callable[[], list[FromServer]], **more: object
 ) -> Callable[[], FakeStaff]:
     """Return a maker of a specialist's server that tells these."""
     return lambda: FakeStaff(script=lambda: [each for make in messages for each in make()], **more)
@@ -140,19 +141,19 @@ def then(*acts: Act) -> Act:
     return act
 
 
-def desk_of(state: SpecialistState, **more: object) -> Callable[[], list[m.FromServer]]:
+def desk_of(state: SpecialistState, **more: object) -> Callable[[], list[FromServer]]:
     return lambda: [fs.desk(state, **more)]
 
 
-def empty_desk() -> list[m.FromServer]:
+def empty_desk() -> list[FromServer]:
     return [m.Desk(state=SpecialistState.AVAILABLE)]
 
 
-def ringing() -> list[m.FromServer]:
+def ringing() -> list[FromServer]:
     return [fs.desk(SpecialistState.RINGING, ring=fs.ring())]
 
 
-def in_call(**more: object) -> Callable[[], list[m.FromServer]]:
+def in_call(**more: object) -> Callable[[], list[FromServer]]:
     return lambda: [
         fs.desk(SpecialistState.IN_CALL, consult="c_red"),
         fs.call_view(**more),
@@ -160,11 +161,11 @@ def in_call(**more: object) -> Callable[[], list[m.FromServer]]:
     ]
 
 
-def away() -> list[m.FromServer]:
+def away() -> list[FromServer]:
     return in_call(state="interrupted", away=["patient"], deadline_at=time.time() + 780)()
 
 
-def takeover() -> list[m.FromServer]:
+def takeover() -> list[FromServer]:
     return in_call(takeovers=[m.TakeoverView(request="tk_12345678", at=time.time() - 8)])()
 
 

@@ -128,7 +128,7 @@ async def test_parameters_change_by_the_page_alone(port: RelayPort) -> None:
         await join(page, port)
         await asyncio.sleep(0.5)
         assert await voices(page) > 30
-        await page.page.evaluate("apply({ptime_ms: 60, max_average_bps: 12000})")
+        await page.page.evaluate("apply({ptimeMs: 60, maxAverageBps: 12000})")
         await asyncio.sleep(0.5)
         assert await voices(page) < 25
 

@@ -19,8 +19,9 @@ from msgspec import inspect as mi
 from auth.roles import may
 from signalling.config import LimitsConfig
 from signalling.edge.commands import PERMISSIONS
+from signalling.wire.base import FromClient
 from signalling.wire.codes import CODES, Code
-from signalling.wire.messages import MAX_MESSAGE_BYTES, ClientMessage, FromClient, Hello
+from signalling.wire.messages import MAX_MESSAGE_BYTES, ClientMessage, Hello
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import Call, Clinic, form
 from tests.support.peer import SDP, Peer

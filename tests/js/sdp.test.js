@@ -7,7 +7,7 @@ import { answerFields, offerSdp } from "../../signalling/web/js/sdp.js";
 
 /** @param {string} name */
 const golden = (name) => readFileSync(new URL(`../wire/golden/${name}`, import.meta.url), "utf8");
-/** @type {import("../../signalling/web/js/sdp.js").OfferFields} */
+/** @type {import("../../signalling/web/js/sdp.js").LegOffer} */
 const offer = JSON.parse(golden("relay_offer.json"));
 
 test("the fields of an offer become the SDP that Python makes of them", () => {
@@ -30,7 +30,7 @@ test("a restart changes the credentials and the version, nothing else", () => {
 });
 
 test("a changed frame length changes one line", () => {
-  const changed = offerSdp({...offer, audio: {...offer.audio, ptime_ms: 20}}).split("\r\n");
+  const changed = offerSdp({...offer, audio: {...offer.audio, ptimeMs: 20}}).split("\r\n");
   const before = new Set(offerSdp(offer).split("\r\n"));
   assert.deepEqual(changed.filter((line) => !before.has(line)), ["a=ptime:20"]);
 });
@@ -46,15 +46,15 @@ test("a browser's answer becomes the fields that Python reads", () => {
 
 test("a refused picture has no payload types", () => {
   const refused = golden("relay_answer.sdp").replace("m=video 9 ", "m=video 0 ");
-  assert.deepEqual(answerFields(refused).video.payload_types, []);
-  assert.deepEqual(answerFields(refused).audio.payload_types, [63, 111]);
+  assert.deepEqual(answerFields(refused).video.payloadTypes, []);
+  assert.deepEqual(answerFields(refused).audio.payloadTypes, [63, 111]);
 });
 
 test("credentials and fingerprint at session level are found", () => {
   const sdp = ["v=0", "a=fingerprint:sha-256 AA", "a=ice-ufrag:u", "a=ice-pwd:p", "a=setup:passive", "m=audio 9 X 111", ""];
   const {ice, fingerprints, setup, audio} = answerFields(sdp.join("\r\n"));
   assert.deepEqual({ice, fingerprints, setup}, {ice: "u:p", fingerprints: ["sha-256 AA"], setup: "passive"});
-  assert.deepEqual(audio, {payload_types: [111], ssrcs: [], extensions: [], direction: "sendrecv"});
+  assert.deepEqual(audio, {payloadTypes: [111], ssrcs: [], extensions: [], direction: "sendrecv"});
 });
 
 test("the answer to a browser's restart names only what the browser took", () => {

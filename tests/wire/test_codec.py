@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signalling.wire import codec
+from signalling.wire.base import FromClient
 from signalling.wire.codes import CODES, Code
-from signalling.wire.messages import MAX_MESSAGE_BYTES, Candidate, Chat, FromClient
+from signalling.wire.messages import MAX_MESSAGE_BYTES, Candidate, Chat
 
 SAMPLES = [
     path.read_bytes() for path in sorted((Path(__file__).parent / "golden").glob("client.*.json"))

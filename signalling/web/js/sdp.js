@@ -3,31 +3,9 @@
 // relay needs. The rules of the template are those of media/relay/description.py. No DOM.
 import { SDP_TEMPLATE } from "./sdp_template.js";
 
-/** @typedef {{transport: "udp" | "tcp", address: string, port: number}} RelayCandidate */
-/**
- * @typedef {{
- *   ssrc: number, ptime_ms?: number, max_average_bps?: number | null, fec?: boolean, dtx?: boolean,
- *   red?: "no" | "yes" | "first", nack?: boolean,
- * }} VoiceFields
- */
-/**
- * @typedef {{
- *   ssrc: number, rtx_ssrc: number, codecs?: ("VP8" | "VP9")[], start_kbps?: number | null, max_kbps?: number | null,
- * }} PictureFields
- */
-/**
- * What the relay offers (`Offer` in media/relay/description.py says what the fields mean).
- * @typedef {{
- *   ice: string[], fingerprint: string, candidates: RelayCandidate[], audio: VoiceFields, video: PictureFields,
- *   extensions: string[], transport_cc?: boolean, remb?: boolean,
- * }} OfferFields
- */
-/** @typedef {"sendrecv" | "sendonly" | "recvonly" | "inactive"} SdpDirection */
-/** @typedef {{payload_types: number[], ssrcs: number[], extensions: number[], direction: SdpDirection}} MediaFields */
-/**
- * What the browser answered (`Answer` in media/relay/description.py).
- * @typedef {{ice: string, fingerprints: string[], setup: string, audio: MediaFields, video: MediaFields}} AnswerFields
- */
+/** @typedef {import("./wire.js").LegOffer} LegOffer */
+/** @typedef {import("./wire.js").LegAnswer} LegAnswer */
+/** @typedef {import("./wire.js").MediaAnswer} MediaAnswer */
 /** @typedef {Record<string, string | number | (string | number)[] | null | undefined>} SdpValues */
 
 /**
@@ -56,8 +34,8 @@ const sdpFlag = (yes) => (yes ? "" : null);
 /**
  * The relay's description as SDP. Applied as an offer at first; as an answer (`pair` another, to restart ICE without any
  * message) after `createOffer({iceRestart: true})`; changed voice fields change the codec's parameters locally.
- * @param {OfferFields} offer
- * @param {{pair?: number, version?: number, taken?: AnswerFields}} [how] `pair`: which of the credentials; `version`: of the
+ * @param {LegOffer} offer
+ * @param {{pair?: number, version?: number, taken?: LegAnswer}} [how] `pair`: which of the credentials; `version`: of the
  *   session, higher with each description; `taken`: what the browser answered at first, because the answer to its restart
  *   may name nothing else
  * @returns {string}
@@ -70,7 +48,7 @@ export function offerSdp(offer, {pair = 0, version = 1, taken} = {}) {
   const known = template.extensions;
   const {audio, video} = offer;
   /** @param {"audio" | "video"} kind @param {string} name */
-  const has = (kind, name) => !taken || taken[kind].payload_types.includes(types[name] ?? -1);
+  const has = (kind, name) => !taken || taken[kind].payloadTypes.includes(types[name] ?? -1);
   const red = has("audio", "red") ? audio.red ?? "yes" : "no";
   const codecs = (video.codecs ?? ["VP8"]).filter((name) => has("video", name));
   const [ufrag = "", pwd = ""] = (offer.ice[pair % offer.ice.length] ?? "").split(":");
@@ -87,14 +65,14 @@ export function offerSdp(offer, {pair = 0, version = 1, taken} = {}) {
   const extensions = (kind, without) => offer.extensions
     .filter((name) => !without.includes(name) && (!taken || taken[kind].extensions.includes(Number(known[name]?.[0]))))
     .map((name) => known[name]?.join(" ") ?? "");
-  const flags = {transport_cc: sdpFlag(offer.transport_cc), remb: sdpFlag(offer.remb)};
+  const flags = {transport_cc: sdpFlag(offer.transportCc), remb: sdpFlag(offer.remb)};
   const voice = {
     ...flags,
     types: (red === "first" ? ["red", "opus"] : red === "yes" ? ["opus", "red"] : ["opus"]).map((name) => types[name]).join(" "),
-    ptime_ms: audio.ptime_ms ?? 20,
+    ptime_ms: audio.ptimeMs ?? 20,
     extensions: extensions("audio", template.not_for_audio),
     opus: fillSdp(template.opus, {
-      fec: Number(audio.fec ?? true), dtx: Number(audio.dtx ?? false), max_average_bps: audio.max_average_bps,
+      fec: Number(audio.fec ?? true), dtx: Number(audio.dtx ?? false), max_average_bps: audio.maxAverageBps,
     }).join(";"),
     nack: sdpFlag(audio.nack),
     red: sdpFlag(red !== "no"),
@@ -104,10 +82,10 @@ export function offerSdp(offer, {pair = 0, version = 1, taken} = {}) {
     ...flags,
     types: codecs.map((name) => `${types[name]} ${types[`${name}/rtx`]}`).join(" "),
     extensions: extensions("video", template.not_for_video),
-    max_kbps: video.max_kbps,
+    max_kbps: video.maxKbps,
     ssrc: video.ssrc,
-    rtx_ssrc: video.rtx_ssrc,
-    fmtp: fillSdp(template.picture, {start_kbps: video.start_kbps, max_kbps: video.max_kbps}).join(";") || null,
+    rtx_ssrc: video.rtxSsrc,
+    fmtp: fillSdp(template.picture, {start_kbps: video.startKbps, max_kbps: video.maxKbps}).join(";") || null,
   };
   const lines = [
     ...fillSdp(template.session, {version}),
@@ -122,7 +100,7 @@ export function offerSdp(offer, {pair = 0, version = 1, taken} = {}) {
 /**
  * What the relay needs of the browser's answer.
  * @param {string} sdp
- * @returns {AnswerFields}
+ * @returns {LegAnswer}
  */
 export function answerFields(sdp) {
   const [session = "", ...sections] = sdp.split(/^(?=m=)/m);
@@ -130,17 +108,17 @@ export function answerFields(sdp) {
   const own = (name, part) => [...part.matchAll(new RegExp(`^a=${name}:(.*?)\\r?$`, "gm"))].map((match) => match[1] ?? "");
   /** @param {string} name @param {string} part where it is missing the session's counts */
   const all = (name, part) => (own(name, part).length ? own(name, part) : own(name, session));
-  /** @param {string} kind @returns {MediaFields} */
+  /** @param {string} kind @returns {MediaAnswer} */
   const media = (kind) => {
     const part = sections.find((each) => each.startsWith(`m=${kind} `)) ?? "";
     const [, port = "0", , ...types] = (/^m=(.*?)\r?$/m.exec(part)?.[1] ?? "").split(" ");
     const ssrcs = all("ssrc", part).map((value) => Number.parseInt(value, 10));
     const group = all("ssrc-group", part).find((value) => value.startsWith("FID "));
     return {
-      payload_types: port === "0" ? [] : types.map(Number),
+      payloadTypes: port === "0" ? [] : types.map(Number),
       ssrcs: group ? group.slice(4).split(" ").map(Number) : [...new Set(ssrcs)],
       extensions: all("extmap", part).map((value) => Number.parseInt(value, 10)),
-      direction: /** @type {SdpDirection} */ (/^a=(sendrecv|sendonly|recvonly|inactive)\r?$/m.exec(part)?.[1] ?? "sendrecv"),
+      direction: /** @type {MediaAnswer["direction"]} */ (/^a=(sendrecv|sendonly|recvonly|inactive)\r?$/m.exec(part)?.[1] ?? "sendrecv"),
     };
   };
   const first = sections.find((each) => all("ice-ufrag", each).length) ?? session;

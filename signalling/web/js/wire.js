@@ -63,6 +63,8 @@ export const RETRY_CODES = [
 
 /** @typedef {"online"|"connection_change"|"no_media"|"failed"|"resumed"|"page_shown"} RestartTrigger Why the page restarted ICE. */
 
+/** @typedef {"direct"|"relayed"} Route How media goes between the two sides of a call. */
+
 /** @typedef {"malformed"|"too_large"|"out_of_order"|"version_unsupported"|"binary_unsupported"|"hello_timeout"|"unauthenticated"|"token_invalid"|"token_expired"|"origin_forbidden"|"credentials_invalid"|"code_invalid"|"invitation_used"|"resume_invalid"|"takeover_refused"|"forbidden"|"not_found"|"wrong_state"|"ring_over"|"consult_over"|"consent_missing"|"account_exists"|"password_weak"|"rate_limited"|"throttled"|"too_many_connections"|"peer_absent"|"slow_reader"|"displaced"|"signed_out"|"restarting"|"unavailable"|"internal"} Code A code of an error. */
 
 /**
@@ -196,6 +198,99 @@ export const RETRY_CODES = [
  * @property {number} [durationS]
  * @property {string} [note]
  * @property {string} [complaint]
+ */
+
+/**
+ * Where the relay listens, as it is reached from outside.
+ * @typedef {object} RelayCandidate
+ * @property {"tcp"|"udp"} transport
+ * @property {string} address
+ * @property {number} port
+ */
+
+/**
+ * What the relay sends and wants of voice.
+ * @typedef {object} AudioOffer
+ * @property {number} ssrc What it sends with.
+ * @property {10|20|40|60|120} [ptimeMs]
+ * @property {number|null} [maxAverageBps] Chromium's own choice without it: about 32 kbit/s.
+ * @property {boolean} [fec]
+ * @property {boolean} [dtx]
+ * @property {"first"|"no"|"yes"} [red] `first`: the browser sends it (one frame back); `yes`: it may be sent to the browser.
+ * @property {boolean} [nack]
+ */
+
+/**
+ * What the relay sends and wants of pictures.
+ * @typedef {object} VideoOffer
+ * @property {number} ssrc
+ * @property {number} rtxSsrc
+ * @property {("VP8"|"VP9")[]} [codecs] The first is what the browser sends.
+ * @property {number|null} [startKbps] Chromium starts with 300 otherwise and fills a thin link's queue.
+ * @property {number|null} [maxKbps]
+ */
+
+/**
+ * What the relay offers one participant: a layout for two people, one voice and one picture each way.
+ * @typedef {object} LegOffer
+ * @property {string[]} ice `ufrag:pwd`: the main pair, then the spares for restarts without signalling.
+ * @property {string} fingerprint
+ * @property {RelayCandidate[]} candidates
+ * @property {AudioOffer} audio
+ * @property {VideoOffer} video
+ * @property {("abs-send-time"|"audio-level"|"mid"|"orientation"|"playout-delay"|"transport-cc")[]} extensions
+ * @property {boolean} [transportCc] Only with feedback that the relay really sends: without it Chromium sinks to 80 kbit/s in 8 s.
+ * @property {boolean} [remb]
+ */
+
+/**
+ * What the browser answered for one kind.
+ * @typedef {object} MediaAnswer
+ * @property {number[]} payloadTypes In its order of preference; none: it refused the kind.
+ * @property {number[]} ssrcs What it sends with: the stream's, then its retransmissions'. Empty where it does not say.
+ * @property {number[]} extensions
+ * @property {"inactive"|"recvonly"|"sendonly"|"sendrecv"} direction
+ */
+
+/**
+ * What a browser answered.
+ * @typedef {object} LegAnswer
+ * @property {string} ice `ufrag:pwd` of the browser; a lite relay has no use for them but to tell restarts apart.
+ * @property {string[]} fingerprints
+ * @property {"passive"} setup The relay is the DTLS client, always.
+ * @property {MediaAnswer} audio
+ * @property {MediaAnswer} video
+ */
+
+/**
+ * A leg that nobody has yet.
+ * @typedef {object} MintedLeg
+ * @property {string} leg
+ * @property {LegOffer} offer
+ */
+
+/**
+ * Whose a leg is.
+ * @typedef {object} Seat
+ * @property {string} leg
+ * @property {string} consult
+ * @property {string} participant
+ * @property {string} instance The page load that it was made for: another one gets another leg.
+ * @property {string} role A role of `auth.roles`.
+ * @property {boolean} [connected] ICE and DTLS stand.
+ */
+
+/**
+ * The most that a page may send now: the minimum of its own up-link and what its slowest watcher can take.
+ * @typedef {object} Limits
+ * @property {number} videoMaxBps Of the picture, headers and retransmissions not counted; 0 = no picture.
+ * @property {number|null} [videoMaxHeight] Lines; None = as the camera gives them.
+ * @property {number|null} [videoMaxFps]
+ * @property {number|null} [audioMaxBps] Opus `maxaveragebitrate` (RFC 7587 §6.1); None = the browser's choice.
+ * @property {10|20|40|60|120} [ptimeMs]
+ * @property {boolean} [fec]
+ * @property {boolean} [dtx]
+ * @property {"first"|"no"|"yes"} [red]
  */
 
 /**
@@ -382,6 +477,75 @@ export const RETRY_CODES = [
  */
 
 /**
+ * What this page's browser answered to a leg's offer; answered only by an error.
+ * @typedef {object} LegAnswered
+ * @property {"leg_answer"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} leg
+ * @property {LegAnswer} answer
+ */
+
+/**
+ * Nothing comes from the relay though restarts were tried; the node judges whether the relay is gone.
+ * @typedef {object} LegTrouble
+ * @property {"leg_trouble"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} leg
+ * @property {number} silentMs
+ */
+
+/**
+ * What a relay can take and carries: right after the welcome, then every second. Silence means trouble.
+ * @typedef {object} RelayStatus
+ * @property {"relay_status"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {number} legs Seated now.
+ * @property {number} legsMax
+ * @property {number} loadRatio CPU time per time of the last seconds; 1 = one core is full.
+ * @property {boolean} [draining] It goes down: nobody new; its calls are moved one by one.
+ */
+
+/**
+ * Legs that the node may hand out; sent after the welcome and whenever one was.
+ * @typedef {object} LegsMinted
+ * @property {"legs_minted"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {MintedLeg[]} legs
+ */
+
+/**
+ * After a welcome: the legs that people have, from before this connection; the node takes them over.
+ * @typedef {object} LegsSeated
+ * @property {"legs_seated"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {Seat[]} legs
+ * @property {string[]} [forwarding] Consults that are being forwarded.
+ * @property {boolean} [more] Another such message follows.
+ */
+
+/**
+ * A leg came up or ended.
+ * @typedef {object} LegState
+ * @property {"leg_state"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} leg
+ * @property {"closed"|"connected"|"flowing"} state `flowing`: the first forwarded voice of its call went out to it.
+ * @property {number|null} [iceMs]
+ * @property {number|null} [dtlsMs]
+ */
+
+/**
+ * What the participant of a leg may send; passed on to the page as `limits`.
+ * @typedef {object} LimitLeg
+ * @property {"limit_leg"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} leg
+ * @property {Limits} limits
+ */
+
+/**
  * The hello was accepted. What this participant must know follows in `consult`, `entry`, `desk`, `board`.
  * @typedef {object} Welcome
  * @property {"welcome"} type
@@ -431,7 +595,8 @@ export const RETRY_CODES = [
  * @property {number} [waitS] Median wait of recent consults of this urgency; missing = unknown.
  * @property {number} [onCall] How many specialists of this specialty are on call now.
  * @property {Person} [peer]
- * @property {boolean} [polite] This side's part in perfect negotiation (W3C webrtc §10.7).
+ * @property {Route} [route] How media goes. `relayed`: the relay's offer comes in `leg`, before the call begins.
+ * @property {boolean} [polite] On route `direct`: this side's part in perfect negotiation (W3C webrtc §10.7).
  * @property {string[]} [away] Roles whose connection is lost.
  * @property {number} [acceptedAt]
  * @property {boolean} [interpreterNeeded]
@@ -536,13 +701,70 @@ export const RETRY_CODES = [
  */
 
 /**
+ * A leg for this page load: make a connection from it now, before anybody is called; send nothing before the call. A newer one (not `standby`) takes the older one's place: the old connection is closed at the first voice from the new.
+ * @typedef {object} LegGiven
+ * @property {"leg"} type
+ * @property {string} consult
+ * @property {string} leg
+ * @property {LegOffer} offer
+ * @property {boolean} [standby] Of another relay, for the case that the first one dies: only made when nothing arrives any more.
+ */
+
+/**
+ * The standby leg is the leg from now on: its relay forwards the call.
+ * @typedef {object} LegSwitch
+ * @property {"leg_switch"} type
+ * @property {string} consult
+ * @property {string} leg
+ */
+
+/**
+ * What this page may send on a leg from now on.
+ * @typedef {object} LegLimits
+ * @property {"limits"} type
+ * @property {string} consult
+ * @property {string} leg
+ * @property {Limits} limits
+ */
+
+/**
+ * A minted leg was handed out.
+ * @typedef {object} LegSeated
+ * @property {"seat"} type
+ * @property {Seat} seat
+ */
+
+/**
+ * What the leg's browser answered.
+ * @typedef {object} RelayAnswer
+ * @property {"leg_answer"} type
+ * @property {string} leg
+ * @property {LegAnswer} answer
+ */
+
+/**
+ * Forward between the legs of a consult from now on, those that come later too, or stop doing so.
+ * @typedef {object} Forwarding
+ * @property {"forwarding"} type
+ * @property {string} consult
+ * @property {string[]} between Who sees and hears each other; empty = stop.
+ */
+
+/**
+ * A leg is not needed any more.
+ * @typedef {object} CloseLeg
+ * @property {"close_leg"} type
+ * @property {string} leg
+ */
+
+/**
  * What a page sends.
- * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport} ClientMessage
+ * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg} ClientMessage
  */
 
 /**
  * What a page receives.
- * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past} ServerMessage
+ * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg} ServerMessage
  */
 
 /**
