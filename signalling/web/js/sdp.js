@@ -125,7 +125,7 @@ export function answerFields(sdp) {
   return {
     ice: `${all("ice-ufrag", first)[0]}:${all("ice-pwd", first)[0]}`,
     fingerprints: [...new Set(all("fingerprint", first))],
-    setup: all("setup", first)[0] ?? "",
+    setup: /** @type {"passive"} */ (all("setup", first)[0]), // the relay refuses another
     audio: media("audio"),
     video: media("video"),
   };
