@@ -44,7 +44,7 @@ function is(value, type) {
   if (type.endsWith("[]")) return Array.isArray(value) && value.every((item) => is(item, type.slice(0, -2)));
   const record = /^Record<string, (.+)>$/.exec(type);
   if (record) return isObject(value) && Object.values(value).every((item) => is(item, record[1] ?? ""));
-  if (type.startsWith('"')) return value === JSON.parse(type);
+  if (/^["\d]/.test(type)) return value === JSON.parse(type);
   if (type === "null") return value === null;
   if (["string", "number", "boolean"].includes(type)) return typeof value === type;
   const alias = aliases.get(type);
