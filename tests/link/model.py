@@ -30,6 +30,7 @@ class DropCause(StrEnum):
     BURST = "burst"
     QUEUE = "queue"
     BLACKOUT = "blackout"
+    FIREWALL = "firewall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class LinkParameters:
     """Drop-tail bound: the queue holds at most this many milliseconds of the rate."""
     reordering: bool = False
     """Whether jitter may make a packet overtake an earlier one."""
+    udp_blocked: bool = False
+    """A firewall lets no UDP through (public offices, hotels; RFC 8825 §3.4 counts them in)."""
+    tcp_port_only: int = 0
+    """A firewall lets nothing through but TCP to or from this port; 0 = no such firewall."""
 
     def __post_init__(self) -> None:
         """Refuse values that no link can have; raises ValueError with the field's name."""
@@ -77,6 +82,25 @@ class LinkParameters:
         if unknown:
             raise ValueError(f"no such link parameter: {', '.join(sorted(unknown))}")
         return replace(self, **changes)
+
+
+_TCP, _UDP = 6, 17  # protocol numbers in the IPv4 header (RFC 791 §3.1)
+
+
+def passes(parameters: LinkParameters, packet: bytes) -> bool:
+    """Tell whether the link's firewall lets an IPv4 packet through; what is no packet passes."""
+    if len(packet) < 20:
+        return True
+    protocol, at = packet[9], (packet[0] & 15) * 4
+    if parameters.udp_blocked and protocol == _UDP:
+        return False
+    if not parameters.tcp_port_only:
+        return True
+    ports = (
+        int.from_bytes(packet[at : at + 2], "big"),
+        int.from_bytes(packet[at + 2 : at + 4], "big"),
+    )
+    return protocol == _TCP and parameters.tcp_port_only in ports
 
 
 class _TimeBursts:
@@ -226,6 +250,10 @@ class LinkModel:
         self.tally.offered_bytes += size
         if self._dark(now_s):
             return self._lose(DropCause.BLACKOUT)
+        if (self.parameters.udp_blocked or self.parameters.tcp_port_only) and not passes(
+            self.parameters, payload
+        ):
+            return self._lose(DropCause.FIREWALL)
         # As tc's bfifo: what waits plus this packet must fit. But an idle transmitter takes one
         # packet of any size, else a short queue at a low rate would never pass a full one.
         limit_bits = self.parameters.queue_ms * self.parameters.rate_bps / 1000

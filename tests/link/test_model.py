@@ -233,3 +233,29 @@ def test_trace(tmp_path: Path) -> None:
     trace.write_text('{"at_s": 1, "blackout": 20}\n')
     with pytest.raises(ValueError, match=r"trace\.jsonl:1:"):
         load_trace(trace)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "passing"),
+    [
+        ({}, {"udp 5000", "tcp 80", "tcp 443"}),
+        ({"udp_blocked": True}, {"tcp 80", "tcp 443"}),
+        ({"tcp_port_only": 443}, {"tcp 443"}),
+    ],
+)
+def test_a_firewall_lets_through_what_it_should(
+    parameters: dict[str, Any], passing: set[str]
+) -> None:
+    """Without UDP, TCP passes; with one TCP port left, nothing else does; what is refused is counted."""
+    model = LinkModel(LinkParameters(rate_bps=1_000_000).changed(**parameters), 1)
+    packets = {
+        name: bytes([0x45, *[0] * 8, 6 if name.startswith("tcp") else 17, *[0] * 10])
+        + (40_000).to_bytes(2, "big")
+        + int(name.split()[1]).to_bytes(2, "big")
+        for name in ("udp 5000", "tcp 80", "tcp 443")
+    }
+    for packet in packets.values():
+        model.offer(0.0, packet)
+    arrived = {packet for _, packet in drain(model)}
+    assert {name for name, packet in packets.items() if packet in arrived} == passing
+    assert model.tally.lost_packets[DropCause.FIREWALL] == 3 - len(passing)
