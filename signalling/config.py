@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -164,6 +165,36 @@ class TurnConfig:
     """`relay` makes every browser use TURN only (W3C webrtc §4.2.5): hides addresses, and tests TURN."""
 
 
+@dataclass(frozen=True, slots=True)
+class MediaConfig:
+    """How voice and picture travel, and the media relays that this node starts; `selat relay` reads the same."""
+
+    route: Literal["relayed", "direct"] = "relayed"
+    """`relayed` = by way of a media relay that has room, else from browser to browser; `direct` = always the latter."""
+    relays: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
+    """Relay processes that this node starts and looks after; empty = one per core but one, at least one; 0 = none: they
+    run elsewhere (`selat relay`)."""
+    host: str = "::"
+    """Address that a relay listens on; `::` = all, IPv4 and IPv6. A machine with several addresses should name the one
+    that it announces: answers leave by the address that the route chooses."""
+    udp_port: Port = 8444
+    """UDP port of the first relay, the next one's is one higher; open twice as many as there are relays, since one that
+    drains keeps its port while its successor has the next. 0 = any free one."""
+    tcp_port: Port = 8444
+    """TCP port of the first relay, counted like `udp_port`: for networks that block UDP."""
+    public_addresses: Annotated[tuple[str, ...], msgspec.Meta(max_length=4)] = ()
+    """IP addresses under which browsers reach the relays, e.g. the outer one behind 1:1 NAT; empty = this machine's own
+    towards the Internet, and without a public URL the loopback as well."""
+    metrics_host: str = "127.0.0.1"
+    """Address of the relays' listeners for `/metrics`."""
+    metrics_port: Port = 9110
+    """Port of the first relay's `/metrics`, counted like `udp_port`; 0 = any free one."""
+    legs_max: Annotated[int, msgspec.Meta(ge=2, le=2_000)] = 480
+    """Participants that one relay carries: 120 calls to a core, each with two legs, and as many again that are warm."""
+    drain_s: Seconds = 900.0
+    """How long a relay that was told to end goes on for the calls that it has: as long as a consult is kept."""
+
+
 class LogFormat(StrEnum):
     """How log lines are written."""
 
@@ -192,6 +223,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     consult: ConsultPolicy = field(default_factory=ConsultPolicy)
     turn: TurnConfig = field(default_factory=TurnConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property
@@ -323,7 +355,9 @@ _WORDS = {
 
 def _from_text(variable: str, kind: object, text: str) -> object:
     """Turn an environment variable's text into what TOML would have given."""
-    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    base = plain_type(kind)
+    if text == "" and type(None) in get_args(kind):
+        return ""
     if base is bool:
         if text.lower() not in _WORDS:
             raise ConfigError(variable, "must be true or false")
@@ -339,6 +373,13 @@ def _from_text(variable: str, kind: object, text: str) -> object:
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         return {key.strip(): _from_text(variable, float, value.strip()) for key, _, value in pairs}
     return text
+
+
+def plain_type(kind: object) -> Any:  # noqa: ANN401 - a type is any object
+    """Return a setting's type without its bounds, and without the None of one that may be empty."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(each for each in get_args(kind) if each is not type(None))
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _convert(section: str, key: str, value: object) -> object:
@@ -398,6 +439,7 @@ def _check(config: Config) -> None:
     if config.store.url and urlsplit(config.store.url).scheme not in REDIS_SCHEMES:
         raise ConfigError("store.url", "must be empty or begin with redis://, rediss:// or unix://")
     _check_turn(config.turn)
+    _check_media(config.media)
 
 
 def _check_public_url(url: str) -> None:
@@ -436,6 +478,17 @@ def _check_turn(turn: TurnConfig) -> None:
             "turn.ice_transport_policy",
             "is relay, but turn.urls has no turn: address to relay through",
         )
+
+
+def _check_media(media: MediaConfig) -> None:
+    for key, texts in (("host", (media.host,)), ("public_addresses", media.public_addresses)):
+        for text in texts:
+            try:
+                ipaddress.ip_address(text)
+            except ValueError:
+                raise ConfigError(f"media.{key}", "takes IP addresses only") from None
+    if any(ipaddress.ip_address(text).is_unspecified for text in media.public_addresses):
+        raise ConfigError("media.public_addresses", "must be addresses that browsers can reach")
 
 
 def _plain(message: str, kind: object) -> str:

@@ -70,7 +70,12 @@ def type_text(kind: Any) -> str:  # noqa: ANN401 - a type hint is any object
     if get_origin(kind) is Mapping:
         return f"table of number by {', '.join(f'`{urgency}`' for urgency in Urgency)}"
     if NoneType in get_args(kind):
-        return "path or empty"
+        inner = next(each for each in get_args(kind) if each is not NoneType)
+        return (
+            f"{type_text(inner)}, or empty"
+            if "," in type_text(inner)
+            else f"{type_text(inner)} or empty"
+        )
     return {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}[
         kind
     ]
