@@ -175,6 +175,16 @@ class Hold:
             out += self.expire(now)
         return out
 
+    def skip(self) -> None:
+        """Wait for nothing that was sent until now: after an outage the next packet is the next one.
+
+        What is held is dropped. A picture goes on with a key frame, unless nothing of it is missing.
+        """
+        self.given_up += len(self._held)
+        self._held.clear()
+        self._next = -1
+        self._gap = True
+
     def is_key_frame(self, packet: RtpPacket) -> bool:
         """Say whether the packet begins a key frame. Nothing before one is worth waiting for."""
         codec = self._codecs.get(packet.payload_type)

@@ -103,6 +103,11 @@ class InboundStream:
             frame_s = self._frame_ticks / self.reception.clock_rate or DEFAULT_FRAME_S
             self.hold.wait_s = voice_wait_s(rtt_s, frame_s, 1 if self._red_type >= 0 else 0)
 
+    def resume(self) -> None:
+        """Go on after an outage: nothing that was sent before the next packet is worth waiting for."""
+        self.hold.skip()
+        self.nacks.restart()
+
     def receive(self, packet: RtpPacket, now: float) -> Sequence[RtpPacket]:
         """Take a packet of the stream; return what is to be forwarded now (hot path)."""
         index = self.reception.receive(packet, now)

@@ -86,6 +86,11 @@ class NackScheduler:
         while len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]
 
+    def restart(self) -> None:
+        """Ask for nothing that was sent until now."""
+        self._missing.clear()
+        self._next = -1
+
     def settle(self, index: int) -> None:
         """Forget all below `index`: the hold no longer waits for it."""
         missing = self._missing

@@ -105,7 +105,6 @@ class Rewriter:
     payload_types: Mapping[int, int]
     """The source's payload type to the receiver's; what is absent can't be forwarded."""
     extensions: ExtensionWriter
-    """To be set anew when the source is another leg."""
     number: int
     timestamp: int
     plan: Plan
@@ -139,6 +138,11 @@ class Rewriter:
         self._last_at = 0.0
         self._anchor_at: float | None = None
         self._anchor_timestamp = 0
+
+    def follow(self, extensions: ExtensionWriter) -> None:
+        """Take the packets of another leg from now on, whose extensions are rewritten by this."""
+        self.extensions = extensions
+        self._source = -1
 
     def header(
         self,

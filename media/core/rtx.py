@@ -7,14 +7,19 @@ sequence number (OSN) before the payload.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from media.core.rewrite import put_header
 from media.core.serial import MASK_16
 
 if TYPE_CHECKING:
     from media.core.cache import Sent
+    from media.core.extensions import Plan
     from media.core.rtp import RtpPacket
+
+
+PADDING_BYTES: Final = 255
+"""The most that one packet can be padded with (RFC 3550 §5.1)."""
 
 
 def restore(packet: RtpPacket, ssrc: int, payload_type: int) -> bool:
@@ -77,4 +82,35 @@ class RtxWriter:
         out[at + 2 : end] = payload
         self.packet_count += 1
         self.octet_count += len(payload) + 2
+        return end
+
+    def write_padding(
+        self,
+        payload_type: int,
+        timestamp: int,
+        plan: Plan,
+        out: bytearray,
+        now: float,
+        transport_number: int = 0,
+    ) -> int:
+        """Write a packet of padding alone, for probing a link as browsers do; return its size.
+
+        Args:
+            payload_type: Any of the receiver's retransmission types.
+            timestamp: Of the stream that this one repairs, as last written.
+            plan: For packets that have no extensions of their own.
+            out: Scratch.
+            now: Seconds.
+            transport_number: Of its own.
+        """
+        number = self._next
+        self._next = (number + 1) & MASK_16
+        at = put_header(
+            out, payload_type, number, timestamp, self.ssrc, 0, plan, now, transport_number
+        )
+        out[0] |= 0x20
+        end = at + PADDING_BYTES
+        out[at : end - 1] = bytes(PADDING_BYTES - 1)
+        out[end - 1] = PADDING_BYTES
+        self.packet_count += 1
         return end

@@ -46,6 +46,8 @@ class Drop(StrEnum):
     """A connection beyond the limits, or one that sent no authenticated check in time."""
     NO_ROUTE = "no_route"
     """Media of a kind or towards a leg that nobody watches."""
+    RTP_MALFORMED = "rtp_malformed"
+    """Authentic, but no RTP that can be read."""
     FAULT = "fault"
     """An error of ours in handling it; logged once by its type."""
 

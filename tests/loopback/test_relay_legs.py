@@ -18,8 +18,8 @@ from media.relay.ice import TRIAL_S
 from media.relay.leg import Ending, LegState
 from media.relay.path import Weight
 from media.relay.port import PortFull, PortSettings
-from media.relay.router import KEY_FRAME_SPACING_S, Pair, Seat
-from tests.support.relay_peer import Peer, check, connected, relay, rtp, until
+from tests.support.relay_peer import Peer, check, connected, relay, rtp, ticking, until
+from tests.support.rtp_packets import vp8
 
 A = (0x1111, 0x2222, 0x3333)
 B = (0x4444, 0x5555, 0x6666)
@@ -95,82 +95,97 @@ async def talk(one, other, number):
     return one.rtp_in.pop(), other.rtp_in.pop()
 
 
-async def paired(port, stack, **wanted):
+async def paired(port, stack):
     one = await stack.enter_async_context(connected(port, A))
     other = await stack.enter_async_context(connected(port, B))
-    seats = [Seat.of(leg, offer, peer.answer()) for leg, offer, peer in (one, other)]
-    pair = Pair(*seats, port.drops)
-    pair.open()
-    return pair, one, other
+    room = await stack.enter_async_context(ticking(port))
+    for name, (leg, offer, peer) in (("one", one), ("other", other)):
+        room.seat(name, leg, offer, "patient", name)
+        room.answer(name, peer.answer())
+    room.forward({"one", "other"})
+    return room, one, other
 
 
 @pytest.fixture
 async def call():
-    """Two connected legs that are forwarded to each other: (port, pair, (leg, offer, peer), the same of the other)."""
+    """Two connected legs that are forwarded to each other: (port, room, (leg, offer, peer), the same of the other)."""
     async with relay() as port, contextlib.AsyncExitStack() as stack:
         yield port, *await paired(port, stack)
 
 
+def picture(ssrc, number, *, key=False, size=1_000):
+    """A frame of one packet, with its marker."""
+    data = bytearray(rtp(ssrc, number, payload_type=96, timestamp=number * 3_000,
+                         payload=vp8(number & 0x7FFF, key=key, body=bytes(size))))  # fmt: skip
+    data[1] |= 0x80
+    return bytes(data)
+
+
 async def test_packets_go_through_with_the_ssrc_that_was_offered(call):
-    """Voice, picture and repeats arrive whole, under the SSRC of the receiver's own offer; then nothing any more."""
-    port, pair, (_, _offer_a, a), (_, offer_b, b) = call
-    for number, (payload_type, ours, theirs) in enumerate(
+    """Voice, RED, and a picture arrive whole under the SSRC of the receiver's own offer; then nothing any more."""
+    port, room, (leg, _, a), (_, offer_b, b) = call
+    for number, (data, theirs, payload) in enumerate(
         [
-            (111, A[0], offer_b.audio.ssrc),
-            (63, A[0], offer_b.audio.ssrc),
-            (96, A[1], offer_b.video.ssrc),
-            (97, A[2], offer_b.video.rtx_ssrc),
+            (rtp(A[0], 1), offer_b.audio.ssrc, b"voice"),
+            (rtp(A[0], 2, payload_type=63, payload=b"\x6fvoice"), offer_b.audio.ssrc, b"voice"),
+            (sent := picture(A[1], 5, key=True), offer_b.video.ssrc, sent[12:]),
         ]
     ):
-        sent = rtp(ours, number, payload_type=payload_type, payload=b"x" * 1_100)
-        a.rtp(sent)
+        a.rtp(data)
         await until(lambda: b.rtp_in)
         got = b.rtp_in.pop()
-        assert got == sent[:8] + theirs.to_bytes(4, "big") + sent[12:]
-    a.rtp(rtp(A[0], 50, payload_type=98))
+        assert int.from_bytes(got[8:12], "big") == theirs, number
+        assert got.endswith(payload)
+    a.rtp(rtp(A[0], 50, payload_type=120))
     await until(lambda: port.drops[Drop.NO_ROUTE])
-    pair.close()
-    before = call[2][0].traffic.rtp_received
+    room.forward(set())
+    before = leg.traffic.rtp_received
     a.rtp(rtp(A[0], 51))
-    await until(lambda: call[2][0].traffic.rtp_received > before)
+    await until(lambda: leg.traffic.rtp_received > before)
     assert not b.rtp_in
 
 
-async def test_key_frame_requests_are_merged(call):
-    """Ten requests in a burst become one, under the sender's own SSRC; the next passes a second later."""
-    _, _, (_, _, a), (_leg_b, offer_b, b) = call
-    a.rtp(rtp(A[1], 1, payload_type=96))
-    await until(lambda: b.rtp_in)
-    for _ in range(10):
-        b.rtcp(rtcp_write.picture_loss(B[0], offer_b.video.ssrc))
-    await until(lambda: a.rtcp_in)
-    await asyncio.sleep(0.05)
-    assert [part.media_ssrc for data in a.rtcp_in for part in rtcp.parse(data)] == [A[1]]
-    pair = call[1]
-    seat = pair._seats[call[2][0]]
-    seat.key_frame_asked_at -= KEY_FRAME_SPACING_S
-    b.rtcp(rtcp_write.picture_loss(B[0], offer_b.video.ssrc))
-    await until(lambda: len(a.rtcp_in) == 2)
-
-
-async def test_reports_and_nacks_pass_with_their_ssrcs_exchanged(call):
-    """What B says of what it receives reaches A in A's own terms, and A's sender report reaches B in B's."""
+async def test_what_a_sender_lost_is_asked_for_and_what_a_watcher_lost_is_repeated(call):
+    """One NACK to A for its lost packet, its repetition on RTX; B's own NACK is answered by the relay alone."""
     _, _, (_, _, a), (_, offer_b, b) = call
-    a.rtp(rtp(A[1], 1, payload_type=96))
-    await until(lambda: b.rtp_in)
-    b.rtcp(rtcp_write.nack(B[1], offer_b.video.ssrc, [7, 9]))
-    await until(lambda: a.rtcp_in)
-    (lost,) = rtcp.parse(a.rtcp_in.pop())
-    assert (lost.media_ssrc, lost.numbers) == (A[1], (7, 9))
-    a.rtcp(rtcp_write.sender_report(rtcp.SenderReport(A[1], 5 << 32, 90, 3, 300)))
-    await until(lambda: b.rtcp_in)
-    (report,) = rtcp.parse(b.rtcp_in.pop())
-    assert (report.ssrc, report.ntp, report.packet_count) == (offer_b.video.ssrc, 5 << 32, 3)
-    block = rtcp.ReportBlock(offer_b.video.ssrc, 12, 3, 99, 5, 6, 7)
-    b.rtcp(rtcp_write.receiver_report(B[1], [block]))
-    await until(lambda: a.rtcp_in)
-    (said,) = rtcp.parse(a.rtcp_in.pop())
-    assert [(each.ssrc, each.fraction_lost) for each in said.reports] == [(A[1], 12)]
+    a.rtp(picture(A[1], 1, key=True))
+    a.rtp(picture(A[1], 3))
+    await until(
+        lambda: [p for each in a.rtcp_in for p in rtcp.parse(each) if isinstance(p, rtcp.Nack)]
+    )
+    (lost,) = [p for each in a.rtcp_in for p in rtcp.parse(each) if isinstance(p, rtcp.Nack)]
+    assert (lost.media_ssrc, lost.numbers) == (A[1], (2,))
+    again = picture(A[1], 2)
+    a.rtp(rtp(A[2], 1, payload_type=97, timestamp=6_000, payload=b"\x00\x02" + again[12:]))
+    await until(lambda: len(b.rtp_in) == 3)
+    first = b.rtp_in[0]
+    b.rtcp(rtcp_write.nack(B[1], offer_b.video.ssrc, [(first[2] << 8) | first[3]]))
+    await until(lambda: len(b.rtp_in) == 4)
+    repeated = b.rtp_in[3]
+    assert repeated[1] & 0x7F == 97
+    assert repeated[-1_000:] == first[-1_000:]
+    assert not [
+        p for each in a.rtcp_in for p in rtcp.parse(each) if p != lost and isinstance(p, rtcp.Nack)
+    ]
+
+
+async def test_reports_reach_both_sides_within_two_seconds(call):
+    """A is told how its voice arrives, B gets a sender report under the SSRC that it knows."""
+    _, _, (_, _, a), (_, offer_b, b) = call
+    a.rtp(rtp(A[0], 1))
+    a.rtcp(rtcp_write.sender_report(rtcp.SenderReport(A[0], 5 << 32, 90, 3, 300)))
+
+    def blocks(peer):
+        return [block for data in peer.rtcp_in for part in rtcp.parse(data)
+                if isinstance(part, rtcp.ReceiverReport | rtcp.SenderReport) for block in part.reports]  # fmt: skip
+
+    def senders(peer):
+        return [part.ssrc for data in peer.rtcp_in for part in rtcp.parse(data) if isinstance(part, rtcp.SenderReport)]  # fmt: skip
+
+    a.rtp(rtp(A[0], 2))
+    await until(lambda: blocks(a) and senders(b), 2.0)
+    assert {block.ssrc for block in blocks(a)} == {A[0]}
+    assert set(senders(b)) == {offer_b.audio.ssrc}
 
 
 async def test_a_restart_with_a_spare_pair_needs_nobody(call):
@@ -231,7 +246,7 @@ async def test_a_replayed_packet_from_elsewhere_moves_nothing(call):
     thief.send(newer)
     await until(lambda: port.drops[Drop.SRTP_REPLAYED] == 1)
     thief.send(older)
-    await until(lambda: len(b.rtp_in) == 2)
+    await until(lambda: leg.traffic.rtp_received == 2)
     assert leg.path is path
     await thief.close()
 

@@ -13,11 +13,13 @@ from typing import Self
 
 from aioice import stun
 
+from media.core.limits import START_BPS
 from media.relay.description import Answer, MediaAnswer, Offer, pairs_of
 from media.relay.dtls import Association, Certificate, Keys
 from media.relay.ice import Credentials
 from media.relay.leg import Leg
 from media.relay.port import MediaWanted, PortSettings, RelayPort
+from media.relay.room import Room
 
 LOOPBACK = PortSettings(host="127.0.0.1")
 DEADLINE_S = 10.0
@@ -224,3 +226,28 @@ async def connected(
         yield leg, offer, peer
     finally:
         await peer.close()
+
+
+@contextlib.asynccontextmanager
+async def ticking(port: RelayPort, *, start_bps: float = START_BPS) -> AsyncIterator[Room]:
+    """A room that is ticked every 10 ms."""
+
+    def nothing(*told: object) -> None:
+        pass
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            room.tick(time.monotonic())
+
+    room = Room(
+        "consult", clock=time.monotonic, drops=port.drops,
+        on_limits=nothing, on_flowing=nothing, start_bps=start_bps,
+    )  # fmt: skip
+    ticker = asyncio.get_running_loop().create_task(tick())
+    try:
+        yield room
+    finally:
+        ticker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticker

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A source is one stream that comes from a leg; a sink is one that goes to a leg. A source feeds its sinks.
+
+Here is the path of every forwarded packet: no queue, no task, nothing awaited.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from media.core.cache import PacketCache
+from media.core.descriptor import VideoCodec
+from media.core.extensions import NO_EXTENSIONS, ExtensionWriter
+from media.core.hold import VOICE_SHORT_RTT_S
+from media.core.inbound import InboundStream
+from media.core.outbound import OutboundVideo, OutboundVoice
+from media.core.red import RedWriter
+from media.core.redundancy import distances
+from media.core.rewrite import Rewriter
+from media.core.rtp import SCRATCH_BYTES
+from media.core.rtx import RtxWriter
+from media.relay.description import MID_AUDIO, MID_VIDEO, PAYLOAD_TYPES
+from media.relay.path import Weight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from media.core.rtp import RtpPacket
+    from media.relay.seat import Seat
+
+OPUS: Final = PAYLOAD_TYPES["opus"]
+RED: Final = PAYLOAD_TYPES["red"]
+CODECS: Final = {PAYLOAD_TYPES[codec.value]: codec for codec in VideoCodec}
+APT: Final = {
+    PAYLOAD_TYPES[f"{codec.value}/rtx"]: PAYLOAD_TYPES[codec.value] for codec in VideoCodec
+}
+"""Payload type of a retransmission to that of what it repeats (RFC 4588 §8.1)."""
+VOICE_TYPES: Final = frozenset({OPUS, RED})
+VOICE_HZ: Final = 48_000
+PICTURE_HZ: Final = 90_000
+
+OUTAGE_S: Final = 0.7
+"""A stream that was silent for so long was cut off: what it lost meanwhile is not asked for. The same
+as the page's own watch; DTX sends every 400 ms."""
+LIVE_S: Final = 2.0
+"""A source that was heard within this is sending."""
+
+_scratch = bytearray(SCRATCH_BYTES)
+"""Where packets are written before they are encrypted: one is enough for a process that has one thread."""
+
+
+class Kind(enum.Enum):
+    """What a stream carries."""
+
+    VOICE = "voice"
+    PICTURE = "picture"
+
+
+class Source:
+    """One stream of a leg: repaired, in order, handed to its sinks."""
+
+    __slots__ = (
+        "_last_number", "_last_timestamp", "frame_ticks", "heard_at", "kind", "outages", "repairs", "report",
+        "seat", "sinks", "ssrc", "stream",
+    )  # fmt: skip
+
+    report: tuple[int, int, float] | None
+    """Of the last sender report: NTP, RTP timestamp, when it came."""
+    frame_ticks: int
+    """Timestamp distance of two packets that follow each other."""
+    outages: int
+
+    def __init__(self, seat: Seat, kind: Kind, ssrc: int, now: float) -> None:
+        voice = kind is Kind.VOICE
+        self.seat = seat
+        self.kind = kind
+        self.ssrc = ssrc
+        self.stream = InboundStream(
+            ssrc,
+            VOICE_HZ if voice else PICTURE_HZ,
+            rtt_s=seat.rtt.smoothed_s,
+            codecs=None if voice else CODECS,
+            red_type=RED if voice else -1,
+        )
+        self.repairs = not voice or seat.offer.audio.nack
+        """Whether the sender repeats what is asked for."""
+        self.sinks: list[VoiceSink] | list[PictureSink] = []
+        self.heard_at = now
+        self.report = None
+        self.outages = 0
+        self.frame_ticks = 0
+        self._last_number = -2
+        self._last_timestamp = 0
+        self.measured_rtt(seat.rtt.smoothed_s)
+
+    def measured_rtt(self, rtt_s: float) -> None:
+        """Bound the hold: nobody waits for a repetition that was not asked for."""
+        self.stream.set_rtt(rtt_s if self.repairs else max(rtt_s, 2 * VOICE_SHORT_RTT_S))
+
+    def receive(self, packet: RtpPacket, now: float) -> bool:
+        """Take a packet and forward what is due (hot path); return whether its predecessor is missing."""
+        if now - self.heard_at > OUTAGE_S:
+            self.outages += 1
+            self.stream.resume()
+            self.seat.returned(now)
+        self.heard_at = now
+        number, last = packet.sequence_number, self._last_number
+        after_loss = number != (last + 1) & 0xFFFF
+        if not after_loss:
+            self.frame_ticks = (packet.timestamp - self._last_timestamp) & 0xFFFFFFFF
+        self._last_number = number
+        self._last_timestamp = packet.timestamp
+        self.forward(self.stream.receive(packet, now), now)
+        return after_loss and last >= 0
+
+    def forward(self, packets: Sequence[RtpPacket], now: float) -> None:
+        """Hand packets to whoever watches."""
+        if not packets:
+            self.seat.room.busy = True
+            return
+        for packet in packets:
+            for sink in self.sinks:
+                sink.forward(packet, now)
+
+    def poll(self, now: float) -> None:
+        """Give up what has waited too long; ask the sender for what is missing."""
+        stream, seat = self.stream, self.seat
+        if self.repairs:
+            packets, numbers, key_frame = stream.poll(now, seat.rtt.smoothed_s, seat.up_budget)
+            if numbers or key_frame:
+                seat.ask(self.ssrc, numbers, key_frame=key_frame)
+        else:
+            packets = stream.hold.expire(now)
+            stream.nacks.settle(1 << 62)
+        if packets:
+            self.forward(packets, now)
+
+    def want_key_frame(self, now: float, rtt_s: float = 0.0) -> None:
+        """Note that somebody can't go on without a key frame."""
+        if self.kind is Kind.PICTURE:
+            self.stream.key_frames.want(now, rtt_s)
+            self.seat.room.busy = True
+
+
+class _Sink:
+    """What both kinds have in common: whose it is, and whom it follows."""
+
+    __slots__ = ("_mid", "_target", "seat", "source")
+
+    seat: Seat
+    source: Source | None
+
+    def __init__(self, seat: Seat, target: Mapping[str, int], mid: bytes) -> None:
+        self.seat = seat
+        self.source = None
+        self._target = target
+        self._mid = mid
+
+    def _rewriter(self, ssrc: int, clock_rate: int, payload_types: Sequence[int]) -> Rewriter:
+        return Rewriter(
+            ssrc,
+            clock_rate,
+            {each: each for each in payload_types},
+            self._extensions(self.seat),
+            number=secrets.randbits(15),
+            timestamp=secrets.randbits(32),
+        )
+
+    def _extensions(self, of: Seat) -> ExtensionWriter:
+        return ExtensionWriter(of.extensions, self._target, self._mid)
+
+
+class VoiceSink(_Sink):
+    """The voice that a leg hears."""
+
+    __slots__ = ("flowing", "out", "red_bps")
+
+    flowing: bool
+    """Whether a packet has gone out since forwarding began."""
+    red_bps: float
+    """What its redundancy costs now."""
+
+    def __init__(self, seat: Seat, ssrc: int, target: Mapping[str, int], *, red: bool) -> None:
+        super().__init__(seat, target, MID_AUDIO)
+        self.flowing = False
+        self.red_bps = 0.0
+        self.out = OutboundVoice(
+            self._rewriter(ssrc, VOICE_HZ, [OPUS]),
+            seat.down_budget,
+            RedWriter(),
+            RED if red else -1,
+        )
+
+    def follow(self, source: Source | None, now: float) -> None:
+        """Take this source's packets from now on."""
+        if source is not None and source is not self.source:
+            self.out.rewriter.follow(self._extensions(source.seat))
+        self.source = source
+
+    def forward(self, packet: RtpPacket, now: float) -> None:
+        """Write, encrypt, send (hot path)."""
+        seat = self.seat
+        size = self.out.write(packet, _scratch, now, seat.number)
+        if size:
+            sent = seat.send(_scratch, size, Weight.VOICE, now)
+            if sent and not self.flowing:
+                self.flowing = True
+                seat.room.flows(seat)
+
+    def protect(self, loss_ratio: float, rtt_s: float, usable_bps: float) -> None:
+        """Choose the redundancy that this way needs and can pay."""
+        source = self.source
+        if source is None or not source.frame_ticks:
+            return
+        reception = source.stream.reception
+        frame_s = source.frame_ticks / VOICE_HZ
+        payload_bytes = max(8.0, reception.mean_bytes - 12)
+        voice_bps = payload_bytes * 8 / frame_s
+        spare_bps = usable_bps - voice_bps - 64 * 8 / frame_s
+        self.out.red.distances = chosen = distances(
+            loss_ratio, rtt_s, frame_s, voice_bps, spare_bps
+        )
+        self.red_bps = len(chosen) * voice_bps
+
+
+class PictureSink(_Sink):
+    """The picture that a leg sees."""
+
+    __slots__ = ("_rtx", "_rtx_type", "cache", "out")
+
+    def __init__(
+        self,
+        seat: Seat,
+        ssrc: int,
+        rtx_ssrc: int,
+        target: Mapping[str, int],
+        payload_types: Sequence[int],
+    ) -> None:
+        super().__init__(seat, target, MID_VIDEO)
+        repeats = {codec: rtx for rtx, codec in APT.items() if rtx in payload_types}
+        self.cache = PacketCache()
+        self._rtx = RtxWriter(rtx_ssrc, secrets.randbits(15))
+        self._rtx_type = next(iter(repeats.values()), -1)
+        self.out = OutboundVideo(
+            self._rewriter(ssrc, PICTURE_HZ, [each for each in CODECS if each in payload_types]),
+            seat.down_budget,
+            CODECS,
+            self.cache,
+            self._rtx,
+            repeats,
+        )
+
+    def follow(self, source: Source | None, now: float) -> None:
+        """Take this source's packets from now on, from a key frame on, which is asked for."""
+        if source is not None and source is not self.source:
+            self.out.rewriter.follow(self._extensions(source.seat))
+            self.source = source
+            self.restart(now)
+        self.source = source
+
+    def restart(self, now: float) -> None:
+        """Begin again with a key frame."""
+        self.out.restart()
+        if self.source is not None:
+            self.source.want_key_frame(now)
+
+    def forward(self, packet: RtpPacket, now: float) -> None:
+        """Write, encrypt, send (hot path)."""
+        seat, out = self.seat, self.out
+        size = out.write(packet, _scratch, now, seat.number)
+        if size:
+            seat.send(_scratch, size, Weight.PICTURE, now)
+        elif out.awaits_key_frame:
+            source = self.source
+            if source is not None and not source.stream.key_frames.wanted:
+                source.want_key_frame(now)
+
+    def resend(self, numbers: Sequence[int], rtt_s: float, now: float) -> None:
+        """Answer a request for lost packets, as far as it can be paid."""
+        seat, out = self.seat, self.out
+        for number in numbers:
+            size = out.resend(number, rtt_s, _scratch, now, seat.number)
+            if size:
+                seat.send(_scratch, size, Weight.PICTURE, now)
+
+    def probe(self, size: int, now: float) -> None:
+        """Send padding of about this size, to be seen by whoever measures the link."""
+        seat, rewriter = self.seat, self.out.rewriter
+        if self._rtx_type < 0 or not rewriter.packet_count:
+            return
+        plan = rewriter.extensions.plan(NO_EXTENSIONS)
+        while size > 0:
+            written = self._rtx.write_padding(
+                self._rtx_type, rewriter.timestamp, plan, _scratch, now, seat.number
+            )
+            seat.send(_scratch, written, Weight.PICTURE, now)
+            size -= written

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A seat is a leg's place in a room: what it sends, what it gets, what is known of its link, its RTCP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from media.core import rtcp, rtcp_write
+from media.core.budget import OVERHEAD_BYTES, Budget
+from media.core.bwe.downlink import DownlinkEstimator
+from media.core.bwe.reported import ReportedDownlinkEstimator
+from media.core.bwe.uplink import UplinkEstimator
+from media.core.extensions import ABS_SEND_TIME, TRANSPORT_CC, ExtensionMap
+from media.core.limits import Cap
+from media.core.reports import RoundTrip, round_trip_s
+from media.core.rewrite import SenderClock
+from media.core.rtp import parse
+from media.core.transport_cc import ArrivalLog
+from media.relay.description import EXTENSION_IDS
+from media.relay.drops import Drop
+from media.relay.flow import (
+    APT,
+    CODECS,
+    OPUS,
+    OUTAGE_S,
+    RED,
+    VOICE_TYPES,
+    Kind,
+    PictureSink,
+    Source,
+    VoiceSink,
+)
+from media.relay.probing import Probing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from media.core.bwe.estimate import Estimate
+    from media.core.rtp import RtpPacket
+    from media.core.transport_cc import TransportFeedback
+    from media.relay.description import Answer, MediaAnswer, Offer
+    from media.relay.leg import Leg
+    from media.relay.path import Weight
+    from media.relay.room import Room
+
+ASSUMED_RTT_S: Final = 0.3
+"""Before anything was measured: between a city's and a satellite's."""
+CNAME: Final = b"selat"
+"""As in the offer: voice and picture of one person belong together (RFC 3550 §6.5.1)."""
+RULES_FROM_BPS: Final = 110_000.0
+RULES_TO_BPS: Final = 90_000.0
+"""Where feedback rules a browser: its own estimate has a floor of 49 kbit/s and a picture's of 30, and below
+about 100 kbit/s it overfills any link (measured). There only limits hold it."""
+NO_FEEDBACK_S: Final = 5.0
+"""A browser that has been sent to for so long and gave no feedback gives none; reports must do."""
+DUPLICATES_MAX: Final = 4
+"""Old streams of a leg that are remembered, so that their last packets don't bring them back."""
+
+
+class Seat:
+    """One leg in a room."""
+
+    def __init__(
+        self, room: Room, leg_id: str, leg: Leg, offer: Offer, role: str, participant: str, order: int
+    ) -> None:  # fmt: skip
+        now = room.clock()
+        self.room = room
+        self.leg_id = leg_id
+        self.leg = leg
+        self.offer = offer
+        self.role = role
+        self.participant = participant
+        self.order = order
+        """Newer seats have higher ones."""
+        self.answered = False
+        self.is_open = False
+        self.extensions = ExtensionMap(EXTENSION_IDS)
+        self.rtt = RoundTrip(ASSUMED_RTT_S)
+        self.clock = SenderClock()
+        self.cap = Cap()
+        self.sources: dict[Kind, Source] = {}
+        self._voice: Source | None = None
+        self._picture: Source | None = None
+        self._former: list[int] = []
+        self.voice: VoiceSink | None = None
+        self.picture: PictureSink | None = None
+        start_bps = room.start_bps
+        self.up_budget = Budget(start_bps, now)
+        self.down_budget = Budget(start_bps, now)
+        self.up = UplinkEstimator(start_bps, ASSUMED_RTT_S, now)
+        self.reported = ReportedDownlinkEstimator(start_bps, ASSUMED_RTT_S, now)
+        self.down: DownlinkEstimator | None = None
+        """Only with transport-wide feedback."""
+        self.number = 0
+        """The next packet's transport-wide number."""
+        self.probing: Probing | None = None
+        self.key_frame_requests = self.nacks = 0
+        """Received."""
+        self._log: ArrivalLog | None = None
+        self._rules = False
+        self._first_sent_at: float | None = None
+        self._fed_back = False
+        self._counted: dict[int, tuple[int, int]] = {}
+        self._heard_at = now
+
+    def accept(self, answer: Answer, now: float) -> None:
+        """Take what the browser answered."""
+        offer = self.offer
+        audio, video = answer.audio, answer.video
+        if OPUS in audio.payload_types:
+            red = RED in audio.payload_types and offer.audio.red != "no"
+            self.voice = VoiceSink(self, offer.audio.ssrc, self._target(audio), red=red)
+        if any(each in CODECS for each in video.payload_types):
+            self.picture = PictureSink(
+                self,
+                offer.video.ssrc,
+                offer.video.rtx_ssrc,
+                self._target(video),
+                video.payload_types,
+            )
+        number = EXTENSION_IDS[TRANSPORT_CC]
+        if offer.transport_cc and number in audio.extensions and number in video.extensions:
+            self.down = DownlinkEstimator(self.room.start_bps, self.rtt.smoothed_s, now)
+            self._log = ArrivalLog()
+        self.answered = True
+
+    def _target(self, media: MediaAnswer) -> Mapping[str, int]:
+        """Return the extensions that are written towards this leg; abs-send-time only where somebody reads it."""
+        return {
+            uri: number
+            for uri, number in EXTENSION_IDS.items()
+            if number in media.extensions
+            and (uri != ABS_SEND_TIME or self.offer.remb)
+            and (uri != TRANSPORT_CC or self.offer.transport_cc)
+        }
+
+    def open(self, now: float) -> None:
+        """Forward from now on."""
+        self.is_open = True
+        self._heard_at = now
+        if self.rtt.latest_s is None and (dtls_s := self.leg.timing.dtls_s) is not None:
+            self.rtt.smoothed_s = min(5.0, dtls_s / 2)  # two round trips and little else
+        if self.voice is not None:
+            self.voice.flowing = False
+        self.leg.on_rtp = self.receive_rtp
+        self.leg.on_rtcp = self.receive_rtcp
+
+    def close(self) -> None:
+        """Forward nothing more."""
+        self.is_open = False
+        self.leg.on_rtp = self._unwanted
+        self.leg.on_rtcp = _ignore
+        self.sources.clear()
+        self._voice = self._picture = None
+        self.probing = None
+
+    def _unwanted(self, leg: Leg, data: bytes, now: float) -> None:
+        self.room.drops[Drop.NO_ROUTE] += 1
+
+    # -- What comes ------------------------------------------------------------------------------------------------
+
+    def receive_rtp(self, leg: Leg, data: bytes, now: float) -> None:
+        """Take a packet and forward what is due (hot path)."""
+        packet = parse(data, self.extensions, now)
+        if packet is None:
+            self.room.drops[Drop.RTP_MALFORMED] += 1
+            return
+        payload_type = packet.payload_type
+        size = len(data)
+        layout = packet.layout
+        shift = layout.transport_cc_shift
+        if self._rules and shift >= 0 and self._log is not None:
+            self._log.received(packet.extension >> shift & 0xFFFF, now)
+        if payload_type in VOICE_TYPES:
+            source = self._voice
+            self.up_budget.voice(size + OVERHEAD_BYTES, now)
+        elif payload_type in CODECS:
+            source = self._picture
+            self.up_budget.video(size + OVERHEAD_BYTES, now)
+        else:
+            self._receive_repeat(packet, size, now)
+            return
+        if source is None or source.ssrc != packet.ssrc:
+            source = self._source(packet, now)
+            if source is None:
+                return
+        shift = layout.abs_send_time_shift
+        voice = source is self._voice
+        sent = packet.extension >> shift & 0xFFFFFF if shift >= 0 else -1
+        timestamp = packet.timestamp
+        if not source.sinks:
+            self.room.unwatched(source, now)
+        after_loss = source.receive(packet, now)
+        if sent >= 0:
+            self.up.received(sent, size, now, after_loss=after_loss)
+        elif voice:
+            self.up.received_voice(timestamp, size, now, after_loss=after_loss)
+        self.room.measure(now)
+
+    def _receive_repeat(self, packet: RtpPacket, size: int, now: float) -> None:
+        original = APT.get(packet.payload_type)
+        source = self._picture
+        if original is None:
+            self.room.drops[Drop.NO_ROUTE] += 1
+            return
+        shift = packet.layout.abs_send_time_shift
+        if shift >= 0:
+            self.up.received(packet.extension >> shift & 0xFFFFFF, size, now)
+        if source is not None:
+            source.forward(source.stream.receive_rtx(packet, original, now), now)
+
+    def _source(self, packet: RtpPacket, now: float) -> Source | None:
+        """Return the new source that a packet begins, or None for the rest of an old one."""
+        kind = Kind.PICTURE if packet.payload_type in CODECS else Kind.VOICE
+        old = self.sources.get(kind)
+        if packet.ssrc in self._former and old is not None and now - old.heard_at < 1.0:
+            return None
+        if old is not None:
+            self._former = [*self._former[1 - DUPLICATES_MAX :], old.ssrc]
+            self.room.retire(old)
+        source = self.sources[kind] = Source(self, kind, packet.ssrc, now)
+        if kind is Kind.VOICE:
+            self._voice = source
+        else:
+            self._picture = source
+        self.room.route(now)
+        return source
+
+    def returned(self, now: float) -> None:
+        """Go on after an outage of this leg, if it was one of all that it sends: it needs a key frame now."""
+        if self.picture is not None and now - self.heard_at > OUTAGE_S:
+            self.picture.restart(now)
+
+    def receive_rtcp(self, leg: Leg, data: bytes, now: float) -> None:
+        """Take a compound packet of the browser's."""
+        self._heard_at = now
+        for part in rtcp.parse(data):
+            if isinstance(part, rtcp.SenderReport):
+                self._sender_reported(part, now)
+                self._reported(part.reports, now)
+            elif isinstance(part, rtcp.ReceiverReport):
+                self._reported(part.reports, now)
+            elif isinstance(part, rtcp.Nack):
+                self._asked(part, now)
+            elif isinstance(part, rtcp.KeyFrameRequest):
+                self._asked_for_key_frame(part, now)
+            elif not isinstance(part, rtcp.Bye | rtcp.SourceDescription | rtcp.Remb):
+                self._fed(part, now)
+
+    def _sender_reported(self, report: rtcp.SenderReport, now: float) -> None:
+        for source in self.sources.values():
+            if source.ssrc == report.ssrc:
+                if source.report is None:
+                    self.room.report_soon = True
+                source.report = report.ntp, report.timestamp, now
+                source.stream.reception.sender_reported(report.ntp, now)
+
+    def _reported(self, blocks: Iterable[rtcp.ReportBlock], now: float) -> None:
+        video = self.offer.video
+        known = (self.offer.audio.ssrc, video.ssrc, video.rtx_ssrc)
+        for block in blocks:
+            if block.ssrc not in known:
+                continue
+            received = block.highest - block.cumulative_lost
+            before = self._counted.get(block.ssrc)
+            self._counted[block.ssrc] = block.highest, received
+            rtt_s = round_trip_s(block, now)
+            if rtt_s is not None:
+                self.rtt.measured(rtt_s)
+                self.up.measured_rtt(rtt_s)
+                if self.down is not None:
+                    self.down.measured_rtt(rtt_s)
+            if before is None or self.down is not None:
+                continue
+            expected = block.highest - before[0]
+            if 0 <= expected < 1 << 16:
+                queue_s = self.up.estimate(now).queue_delay_s
+                rtt_s = self.rtt.smoothed_s if rtt_s is None else rtt_s
+                self.reported.reported(rtt_s, expected, received - before[1], now, queue_s)
+
+    def _asked(self, nack: rtcp.Nack, now: float) -> None:
+        picture = self.picture
+        if picture is not None and nack.media_ssrc == self.offer.video.ssrc:
+            self.nacks += len(nack.numbers)
+            picture.resend(nack.numbers, self.rtt.smoothed_s, now)
+
+    def _asked_for_key_frame(self, request: rtcp.KeyFrameRequest, now: float) -> None:
+        picture = self.picture
+        if picture is None or request.media_ssrc != self.offer.video.ssrc:
+            return
+        self.key_frame_requests += 1
+        if picture.source is not None:
+            picture.source.want_key_frame(now, self.rtt.smoothed_s)
+
+    def _fed(self, feedback: TransportFeedback, now: float) -> None:
+        if self.down is not None:
+            self._fed_back = True
+            self.down.feedback(feedback, now)
+
+    # -- What goes -------------------------------------------------------------------------------------------------
+
+    def send(self, data: bytearray, size: int, weight: Weight, now: float) -> bool:
+        """Send the first ``size`` octets, written with the next transport-wide number (hot path)."""
+        down = self.down
+        if down is not None:
+            down.sent(size + OVERHEAD_BYTES, now)
+            self.number = (self.number + 1) & 0xFFFF
+            if self._first_sent_at is None:
+                self._first_sent_at = now
+        else:
+            self.reported.sent(size + OVERHEAD_BYTES)
+        return self.leg.send_rtp(bytes(data[:size]), weight)
+
+    def ask(self, ssrc: int, numbers: Sequence[int], *, key_frame: bool) -> None:
+        """Ask the browser for packets again, for a key frame, or both."""
+        ours = self.offer.video.ssrc
+        data = rtcp_write.nack(ours, ssrc, numbers) if numbers else b""
+        if key_frame:
+            data += rtcp_write.picture_loss(ours, ssrc)
+        self.leg.send_rtcp(data)
+
+    def feed_back(self, now: float) -> None:
+        """Tell the browser when its packets arrived, where that can rule it."""
+        log = self._log
+        if log is None:
+            return
+        rate_bps = self.up.estimate(now).rate_bps
+        rules = rate_bps >= (RULES_TO_BPS if self._rules else RULES_FROM_BPS)
+        self._rules = rules
+        source = self._picture or self._voice
+        if source is None:
+            return
+        for data in log.write(self.offer.video.ssrc, source.ssrc):
+            if rules:
+                self.send_rtcp(data, now)
+
+    def report(self, now: float) -> None:
+        """Send our sender reports, in the sender's terms of time, and what we say of the browser's streams."""
+        blocks = [source.stream.reception.block(now) for source in self.sources.values()]
+        data = b""
+        for sink in (self.voice, self.picture):
+            source = sink.source if sink is not None else None
+            if sink is None or source is None or source.report is None:
+                continue
+            ntp, timestamp, at = source.report
+            rewriter = sink.out.rewriter
+            rewriter.sender_reported(source.ssrc, ntp, timestamp, source.seat.clock, at)
+            report = rewriter.sender_report(now)
+            if report is not None:
+                data += rtcp_write.sender_report(report, blocks)
+                blocks = []
+        if not data and not blocks:
+            return
+        if not data:
+            data = rtcp_write.receiver_report(self.offer.video.ssrc, blocks)
+        self.send_rtcp(data + rtcp_write.source_description(self.offer.video.ssrc, CNAME), now)
+
+    def send_rtcp(self, data: bytes, now: float) -> None:
+        """Send and pay."""
+        self.down_budget.voice(len(data) + OVERHEAD_BYTES, now)
+        self.leg.send_rtcp(data)
+
+    # -- What is known ---------------------------------------------------------------------------------------------
+
+    @property
+    def heard_at(self) -> float:
+        """When something last came."""
+        return max(self._heard_at, *(source.heard_at for source in self.sources.values()), 0.0)
+
+    def downlink(self, now: float) -> Estimate:
+        """Return what is known of the way to the browser."""
+        down = self.down
+        if down is None:
+            return self.reported.estimate(now)
+        first = self._first_sent_at
+        if not self._fed_back and first is not None and now - first > NO_FEEDBACK_S:
+            self.down = None
+        return down.estimate(now)
+
+    def look(self, now: float) -> None:
+        """Take stock, some times a second: budgets, holds, redundancy follow what is known now."""
+        expected = received = 0
+        for source in self.sources.values():
+            reception = source.stream.reception
+            expected += reception.expected
+            received += reception.received
+            source.measured_rtt(self.rtt.smoothed_s)
+        self.up.counted(expected, received, now)
+        self.up_budget.set_rate(self.up.estimate(now).usable_bps, now)
+        down = self.downlink(now)
+        self.down_budget.set_rate(down.usable_bps, now)
+        if self.voice is not None:
+            self.voice.protect(down.loss_ratio, self.rtt.smoothed_s, down.usable_bps)
+
+    def probe(self, wanted_bps: float, now: float) -> None:
+        """Find out whether the way to the browser carries this, unless that is under way."""
+        if self.down is None or self.picture is None or self.probing is not None:
+            return
+        plan = self.down.probe(wanted_bps, now)
+        if plan is not None:
+            self.probing = Probing(plan, now)
+
+
+def _ignore(leg: Leg, data: bytes, now: float) -> None:
+    pass
