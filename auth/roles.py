@@ -109,9 +109,8 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Action]]] = MappingProxyType(
                 Action.ERASE,
             }
         ),
-        # A relay is an endpoint: it negotiates and reports, and reads no line of anybody's
-        # conversation.
-        Role.RELAY: frozenset({Action.SERVE_MEDIA, Action.NEGOTIATE, Action.REPORT}),
+        # A relay is given legs and says how they are; it reads no line of anybody's conversation.
+        Role.RELAY: frozenset({Action.SERVE_MEDIA}),
     }
 )
 """The one table. A role or action that is missing here may do nothing."""

@@ -155,8 +155,17 @@ def issue(ring: KeyRing, claims: Claims, now: float) -> str:
     )
 
 
-def verify(ring: KeyRing, token: str, *, audience: Audience, now: float) -> Claims:
+def verify(
+    ring: KeyRing,
+    token: str,
+    *,
+    audience: Audience,
+    now: float,
+    or_audience: Audience | None = None,
+) -> Claims:
     """Return what a token says, when it is genuine, meant for ``audience`` and in its time.
+
+    ``or_audience`` is for a door that two kinds of visitors come through; neither is an invitation.
 
     Costs one Ed25519 verification and little more; a text that can't be a token is refused before
     that.
@@ -180,7 +189,7 @@ def verify(ring: KeyRing, token: str, *, audience: Audience, now: float) -> Clai
         claims = _read_claims(payload_bytes, audience)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise TokenInvalid("claims are missing or malformed") from None
-    if claims.audience is not audience:
+    if claims.audience is not audience and claims.audience is not or_audience:
         raise TokenInvalid("meant for another audience")
     if claims.issued_at is not None and claims.issued_at > now + LEEWAY_S:
         raise TokenInvalid("issued in the future")

@@ -29,8 +29,10 @@ from signalling.edge.gate import Gate
 from signalling.edge.house import House
 from signalling.edge.keyfile import KeyFile, SecretsUnusable, code_pepper, read_master_key
 from signalling.edge.ledger import Ledger
+from signalling.edge.legs import Legs
 from signalling.edge.pages import Pages
 from signalling.edge.push import Push
+from signalling.edge.relays import Relays
 from signalling.edge.rota import Rota
 from signalling.edge.watched import WatchedStore
 from signalling.metrics import Metrics, make_registry
@@ -150,6 +152,14 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     house = House(ledger)
     connections = Connections(store, config.consult.presence_s)
     push = Push(ledger, house, connections)
+    legs = Legs(
+        ledger=ledger,
+        connections=connections,
+        push=push,
+        relays=Relays(ledger, connections, metrics, push.spawn),
+        metrics=metrics,
+        relayed=config.media.route == "relayed",
+    )
     keyfile, pepper = known.keyfile, code_pepper(known.master_key)
     consults = Consults(ledger, lambda: keyfile.ring, pepper, config.identity, metrics)
     commands = Commands(
@@ -158,6 +168,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         consults=consults,
         connections=connections,
         push=push,
+        legs=legs,
         metrics=metrics,
         turn_config=config.turn,
         turn_secret=known.turn,
@@ -172,6 +183,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         connections=connections,
         push=push,
         commands=commands,
+        legs=legs,
         metrics=metrics,
         origins=origins,
     )
@@ -179,8 +191,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     app[keys.CONFIG], app[keys.METRICS] = config, metrics
     app[keys.CONSULTS], app[keys.GATE] = consults, gate
     app[keys.HOUSE], app[keys.LEDGER] = house, ledger
-    app.add_routes(http.Http(app, origins).routes())
-    app.add_routes([web.get("/ws", gate.handler)])
+    app.add_routes([*http.Http(app, origins).routes(), web.get("/ws", gate.handler)])
     app.add_routes(Pages().routes(metrics.page_served))
     rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
     census = Census(ledger, push.rota, metrics)
@@ -191,6 +202,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         rota.run,
         gate.sweep,
         census.run,
+        legs.run,
         lambda: _sample_lag(metrics),
         lambda: _maintain_keys(keyfile, config),
     )

@@ -10,7 +10,7 @@ so the number of series is known before the first patient comes. An unknown labe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -45,6 +45,10 @@ CallbackStage = Literal["promised", "overdue", "kept"]
 SignInResult = Literal["ok", "failed", "throttled"]
 CodeResult = Literal["ok", "invalid", "throttled"]
 SetupPhase = Literal["connected", "first_audio", "first_frame"]
+RelayState = Literal["ready", "draining", "out_of_control"]
+LegKind = Literal["first", "standby"]
+MoveReason = Literal["lost", "drained", "unreachable"]
+FallbackReason = Literal["no_room", "lost", "drained", "unreachable"]
 StoreOperation = Literal[
     "append", "read", "due", "acquire", "renew", "release", "post", "content", "erase", "ping"
 ]
@@ -64,6 +68,8 @@ RECOVERY_S = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 60, 300)
 """Voice is to be back within 5 s of a new address; blackouts of 20, 60 and 300 s were measured."""
 STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 """A commit on flash storage takes 0.5–5 ms; above 50 ms the disk or the network is the problem."""
+LEG_S = (0.05, 0.1, 0.2, 0.4, 0.7, 1, 1.5, 2, 3, 5, 10)
+"""ICE is one round trip and DTLS two: 1.3 s at 650 ms; 10 s is where the relay gives up."""
 LAG_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 """Forwarding must stay below 2 ms at the 99th percentile; 100 ms of lag is felt in a call's set-up."""
 
@@ -113,6 +119,7 @@ class Metrics:
         self._declare_connections()
         self._declare_consults()
         self._declare_calls()
+        self._declare_relays()
         self._declare_identity()
         self._declare_node()
 
@@ -213,6 +220,31 @@ class Metrics:
         self.turn_issued = self._counter("turn_credentials", "TURN credentials made.")
         for trigger in RestartTrigger:
             self.recovery_seconds.labels(trigger)
+
+    def _declare_relays(self) -> None:
+        self.relays = self._gauge("relays", "Media relays that have this node.", "state")
+        self.legs_seated = self._gauge("legs_seated", "Legs that people have of these relays.")
+        self.legs_pooled = self._gauge("legs_pooled", "Minted legs that nobody has yet.")
+        self.legs_given = self._counter("legs_given", "Legs handed out.", kind=get_args(LegKind))
+        self.legs_closed = self._counter("legs_closed", "Legs handed out that are over.")
+        self.route_moves = self._counter(
+            "route_moves",
+            "Consults that left a relay, by why.",
+            reason=get_args(MoveReason),
+        )
+        self.direct_fallbacks = self._counter(
+            "direct_fallbacks",
+            "Consults that were to go by way of a relay and go directly, by why.",
+            reason=get_args(FallbackReason),
+        )
+        self.leg_ice_seconds = self._histogram(
+            "leg_ice_seconds", "From a leg's first authenticated check to its address.", LEG_S
+        )
+        self.leg_dtls_seconds = self._histogram(
+            "leg_dtls_seconds", "A leg's DTLS handshake.", LEG_S
+        )
+        for state in get_args(RelayState):
+            self.relays.labels(state)
 
     def _declare_identity(self) -> None:
         self.sign_ins = self._counter("sign_ins", "Sign-in tries.", result=get_args(SignInResult))
@@ -347,6 +379,38 @@ class Metrics:
         """TURN credentials were made."""
         self.turn_issued.inc()
 
+    # -- relays ----------------------------------------------------------------------------------
+
+    def set_relays(self, states: Mapping[str, int], *, seated: int, pool: int) -> None:
+        """So many relays have this node, so many legs are somebody's and so many nobody's."""
+        for state in get_args(RelayState):
+            self.relays.labels(state).set(states[state])
+        self.legs_seated.set(seated)
+        self.legs_pooled.set(pool)
+
+    def leg_given(self, *, standby: bool) -> None:
+        """A leg was handed out."""
+        self.legs_given.labels("standby" if standby else "first").inc()
+
+    def leg_closed(self) -> None:
+        """A leg that was handed out is over."""
+        self.legs_closed.inc()
+
+    def leg_connected(self, ice_ms: int | None, dtls_ms: int | None) -> None:
+        """A leg came up."""
+        if ice_ms is not None:
+            self.leg_ice_seconds.observe(ice_ms / 1_000)
+        if dtls_ms is not None:
+            self.leg_dtls_seconds.observe(dtls_ms / 1_000)
+
+    def route_moved(self, reason: MoveReason) -> None:
+        """A consult left a relay."""
+        self.route_moves.labels(reason).inc()
+
+    def direct_fallback(self, reason: FallbackReason) -> None:
+        """A consult that was to be relayed goes directly."""
+        self.direct_fallbacks.labels(reason).inc()
+
     # -- identity --------------------------------------------------------------------------------
 
     def sign_in(self, result: SignInResult) -> None:
@@ -398,5 +462,8 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "operation": get_args(StoreOperation),
     "stage": tuple(dict.fromkeys((*get_args(TakeoverStage), *get_args(CallbackStage)))),
     "store": ("embedded", "redis"),
+    "state": get_args(RelayState),
+    "kind": get_args(LegKind),
+    "reason": get_args(FallbackReason),
 }
 """The closed list behind each label; ``version`` alone, of ``selat_build_info``, is one fixed value per build."""

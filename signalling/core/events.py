@@ -151,6 +151,14 @@ class ChatSent(Event, frozen=True, tag="chat_sent"):
     """The specialist who wrote it: after a transfer there were two."""
 
 
+class Routed(Event, frozen=True, tag="routed"):
+    """How the consult's media goes from now on: through a relay, or directly from browser to browser."""
+
+    consult: ConsultId
+    relay: str = ""
+    """The relay's participant id; empty = direct."""
+
+
 class CallbackPromised(Event, frozen=True, tag="callback_promised"):
     """Nobody could be reached; the patient was told so, and until when somebody calls back."""
 
@@ -258,9 +266,9 @@ class Erased(Event, frozen=True, tag="erased"):
 
 AnyEvent = (
     Invited | PatientJoined | TakeoverAsked | TakeoverDecided | IntakeGiven | Rung | RingDeclined | RingTimedOut
-    | Accepted | SideLost | SideBack | Transferred | NoteWritten | ChatSent | CallbackPromised | CallbackOverdue
-    | Abandoned | Expired | Ended | WentOnCall | WentOffCall | AccountCreated | AccountChanged | PasswordChanged
-    | PostImported | Erased
+    | Accepted | SideLost | SideBack | Transferred | NoteWritten | ChatSent | Routed | CallbackPromised
+    | CallbackOverdue | Abandoned | Expired | Ended | WentOnCall | WentOffCall | AccountCreated | AccountChanged
+    | PasswordChanged | PostImported | Erased
 )  # fmt: skip
 
 encode = msgspec.json.Encoder().encode

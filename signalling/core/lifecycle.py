@@ -88,6 +88,8 @@ class Consult:
     ring_until: float | None = None
     interpreter_needed: bool = False
     accepted_at: float | None = None
+    relay: str = ""
+    """The participant id of the relay through which media goes; empty = directly."""
     away: frozenset[str] = frozenset()
     """Roles whose connection is lost."""
     away_since: float | None = None
@@ -151,6 +153,12 @@ def _new_line(consult: Consult, event: ev.Event) -> Code | None:
     return Code.WRONG_STATE if too_early or event.key in consult.chat_keys else None
 
 
+def _another_way(consult: Consult, event: ev.Event) -> Code | None:
+    """Media goes another way than before."""
+    assert isinstance(event, ev.Routed)
+    return None if event.relay != consult.relay else Code.WRONG_STATE
+
+
 def _patient_here(consult: Consult, _event: ev.Event) -> Code | None:
     """Nobody is rung for a patient who is away."""
     return Code.PEER_ABSENT if ev.PATIENT in consult.away else None
@@ -173,7 +181,7 @@ def _is_away(consult: Consult, event: ev.Event) -> Code | None:
 # -- The table -------------------------------------------------------------------------------------------------------
 
 
-def _stay(state: ConsultState, *, chat: bool = True) -> dict[type[ev.Event], Rule]:
+def _stay(state: ConsultState, *, waited: bool = True) -> dict[type[ev.Event], Rule]:
     """Return the rules of events that leave a live state as it is (but for ``JOINT``)."""
     rules: dict[type[ev.Event], Rule] = {
         ev.TakeoverAsked: Rule(state, _joined),
@@ -181,7 +189,9 @@ def _stay(state: ConsultState, *, chat: bool = True) -> dict[type[ev.Event], Rul
         ev.SideLost: Rule(state, _becomes_away),
         ev.SideBack: Rule(state, _is_away),
     }
-    return rules | ({ev.ChatSent: Rule(state, _new_line)} if chat else {})
+    if not waited:
+        return rules
+    return rules | {ev.ChatSent: Rule(state, _new_line), ev.Routed: Rule(state, _another_way)}
 
 
 _RULES_OF_A_CALL: dict[type[ev.Event], Rule] = {
@@ -190,7 +200,7 @@ _RULES_OF_A_CALL: dict[type[ev.Event], Rule] = {
 }
 
 TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
-    S.INVITED: _stay(S.INVITED, chat=False)
+    S.INVITED: _stay(S.INVITED, waited=False)
     | {
         ev.PatientJoined: Rule(S.INVITED, _not_joined),
         ev.IntakeGiven: Rule(S.WAITING, _joined),
@@ -408,6 +418,7 @@ _WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
     ev.Transferred: _transferred,
     ev.NoteWritten: lambda c, e: replace(c, note=e.content),
     ev.ChatSent: lambda c, e: replace(c, chat_keys=c.chat_keys | {e.key}),
+    ev.Routed: lambda c, e: replace(c, relay=e.relay),
     ev.CallbackPromised: lambda c, e: replace(c, callback_by=e.by, callback_reason=e.reason),
     ev.CallbackOverdue: lambda c, _e: replace(c, overdue=True),
     ev.Abandoned: _abandoned,

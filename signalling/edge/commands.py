@@ -31,12 +31,14 @@ from signalling.edge.consults import Consults, qr_svg
 from signalling.edge.history import History
 from signalling.edge.house import House
 from signalling.edge.ledger import Ledger, consult_owner
+from signalling.edge.legs import Legs
 from signalling.edge.push import Push
 from signalling.edge.views import peer_of
 from signalling.errors import Refused
 from signalling.metrics import Metrics
 from signalling.store.base import Content, ContentId
 from signalling.wire import base, codec
+from signalling.wire import legs as wire_legs
 from signalling.wire import messages as m
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, ParticipantId, PostCode
@@ -62,6 +64,13 @@ PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     m.HistoryRequest: Action.SEE_HISTORY,
     m.SetupReport: Action.REPORT,
     m.RestartReport: Action.REPORT,
+    wire_legs.LegAnswered: Action.NEGOTIATE,
+    wire_legs.LegTrouble: Action.NEGOTIATE,
+    wire_legs.RelayStatus: Action.SERVE_MEDIA,
+    wire_legs.LegsMinted: Action.SERVE_MEDIA,
+    wire_legs.LegsSeated: Action.SERVE_MEDIA,
+    wire_legs.LegState: Action.SERVE_MEDIA,
+    wire_legs.LimitLeg: Action.SERVE_MEDIA,
 }
 """Who may send what, by way of ``auth.roles``; ``hello`` is the gate's."""
 
@@ -85,6 +94,7 @@ class Commands:
         consults: Consults,
         connections: Connections,
         push: Push,
+        legs: Legs,
         metrics: Metrics,
         turn_config: TurnConfig,
         turn_secret: str,
@@ -96,6 +106,7 @@ class Commands:
         self._consults = consults
         self._connections = connections
         self._push = push
+        self._legs = legs
         self._metrics = metrics
         self._turn = turn_config
         self._turn_secret = turn_secret
@@ -109,6 +120,7 @@ class Commands:
             m.TurnRequest: self._turn_request,
             m.SetupReport: self._setup_report,
             m.RestartReport: self._restart_report,
+            **legs.handlers(),
         }
         self._durable: Mapping[type, Callable[[Connection, Any], Awaitable[None]]] = {
             m.Intake: self._intake,
@@ -266,7 +278,8 @@ class Commands:
                     language=form.language,
                     content=content_id,
                     consent_at=at,
-                )
+                ),
+                *self._legs.first_route(consult, at),
             ]
 
         await self._ledger.commit(

@@ -25,6 +25,7 @@ from signalling.wire import codec
 from signalling.wire.base import FromServer
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId
+from signalling.wire.legs import LegAnswer
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,42 @@ class Forward(Notice, frozen=True, tag="forward"):
     payload: msgspec.Raw
 
 
-AnyNotice = Here | Gone | Taken | Forward
+class WantLeg(Notice, frozen=True, tag="want_leg"):
+    """To a relay: a participant of a consult that is routed to it is to have a leg."""
+
+    consult: str
+    participant: str
+    instance: str
+    role: str
+    resumed: bool
+
+
+class LegFor(Notice, frozen=True, tag="leg_for"):
+    """To a participant: a leg for this page load, as it goes on the wire, and whose it is."""
+
+    instance: str
+    relay: str
+    leg: str
+    payload: msgspec.Raw
+
+
+class AnswerFor(Notice, frozen=True, tag="answer_for"):
+    """To a relay: what the page of a participant answered to a leg."""
+
+    consult: str
+    participant: str
+    leg: str
+    answer: LegAnswer
+
+
+class TroubleFor(Notice, frozen=True, tag="trouble_for"):
+    """To a relay: a page of a consult hears nothing from it."""
+
+    consult: str
+
+
+LegNotice = WantLeg | LegFor | AnswerFor | TroubleFor
+AnyNotice = Here | Gone | Taken | Forward | LegNotice
 encode_notice = msgspec.json.Encoder().encode
 decode_notice = msgspec.json.Decoder(AnyNotice).decode
 
@@ -87,6 +123,9 @@ class Route:
     consult: Consult
     """The state that it was decided on. States are immutable, so it holds while the ledger has this very object."""
     peer: ParticipantId
+
+
+_NO_ACCOUNT = (Role.PATIENT, Role.RELAY)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +140,10 @@ class Connection:
     consult: ConsultId | None
     """The patient's consult, or the one that the specialist's desk shows."""
     binding: str
-    """What the session was bound to: the device's secret or the account's password, as ``Claims.jti`` says."""
+    """What the session was bound to: the device's secret or the account's password, as ``Claims.jti`` says; of a relay,
+    the name that its token was made for."""
+    resumed: bool = False
+    """The page was here before and has lost its socket only: it still has its peer connection."""
     cursor: int = 0
     """Version of ``consult`` up to which the timeline was delivered."""
     syncing: bool = False
@@ -116,7 +158,7 @@ class Connection:
     @property
     def account(self) -> AccountId | None:
         """The account of a specialist or operator."""
-        return None if self.role is Role.PATIENT else AccountId(self.participant)
+        return None if self.role in _NO_ACCOUNT else AccountId(self.participant)
 
     def send(self, message: FromServer) -> None:
         """Encode and send, with what else this turn of the event loop has for this connection."""
@@ -137,6 +179,7 @@ class Connections:
         self.on_regained: Callable[[Connection], None] = lambda _c: None
         """Called when a lease was lost and taken again: its participant may count as away meanwhile."""
         self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
+        self.on_leg_notice: Callable[[Connection, LegNotice], None] = lambda _c, _n: None
 
     def __len__(self) -> int:
         """Return how many participants are connected here."""
@@ -145,6 +188,10 @@ class Connections:
     def __iter__(self) -> Iterator[Connection]:
         """Go through the connections of this node."""
         return iter(list(self._by_participant.values()))
+
+    def __contains__(self, participant: ParticipantId) -> bool:
+        """Return whether a participant is connected here."""
+        return participant in self._by_participant
 
     def get(self, participant: ParticipantId) -> Connection | None:
         """Return a participant's connection to this node."""
@@ -239,6 +286,8 @@ class Connections:
                     if remote is not None and remote.who == notice.who:
                         connection.remote_peer = None
                     self.on_notice(participant, notice)
+                case WantLeg() | LegFor() | AnswerFor() | TroubleFor():
+                    self.on_leg_notice(connection, notice)
                 case _:
                     pass
 

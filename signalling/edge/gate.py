@@ -18,6 +18,7 @@ from collections.abc import Collection, Coroutine
 from aiohttp import hdrs, web
 
 from auth import tokens
+from auth.errors import TokenInvalid
 from auth.origins import require_origin
 from auth.roles import Action, Role, may
 from auth.tokens import Audience, Claims
@@ -26,12 +27,14 @@ from signalling.core import events as ev
 from signalling.core.lifecycle import Consult
 from signalling.edge import rota
 from signalling.edge.clock import now
-from signalling.edge.commands import Commands
+from signalling.edge.commands import Commands, IceServers
 from signalling.edge.connections import Connection, Connections, Gone
 from signalling.edge.consults import Consults
 from signalling.edge.house import Account, House
 from signalling.edge.ledger import Ledger
+from signalling.edge.legs import Legs
 from signalling.edge.push import Push
+from signalling.edge.relays import relay_of
 from signalling.edge.socket import Socket
 from signalling.edge.views import peer_of
 from signalling.errors import Refused, refusal
@@ -55,6 +58,8 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 64
 """Durable requests of one connection that wait for the store; more are refused with ``rate_limited``."""
+RELAY_MESSAGES = 20
+"""A relay speaks for all its legs: it may send so many times what one person may."""
 
 
 class Visitor:
@@ -62,10 +67,12 @@ class Visitor:
 
     __slots__ = (
         "_allowance",
+        "_burst",
         "_clock",
         "_gate",
         "_limits",
         "_pending",
+        "_per_s",
         "_refilled_at",
         "_working",
         "connection",
@@ -85,7 +92,8 @@ class Visitor:
         self.timer: asyncio.TimerHandle | None = loop.call_later(
             self._limits.hello_timeout_s, self._too_late
         )
-        self._allowance = float(self._limits.message_burst)
+        self._per_s, self._burst = self._limits.messages_per_s, self._limits.message_burst
+        self._allowance = float(self._burst)
         self._refilled_at = self._clock()
         self._pending: deque[ClientMessage] = deque()
         self._working = False
@@ -131,13 +139,16 @@ class Visitor:
 
     def _spend(self) -> None:
         """Take one message from the connection's allowance (token bucket)."""
-        limits = self._limits
         at = self._clock()
-        allowance = self._allowance + (at - self._refilled_at) * limits.messages_per_s
+        allowance = self._allowance + (at - self._refilled_at) * self._per_s
         self._refilled_at = at
-        self._allowance = min(allowance, limits.message_burst) - 1.0
+        self._allowance = min(allowance, self._burst) - 1.0
         if allowance < 1.0:
             raise Refused(Code.RATE_LIMITED)
+
+    def widen(self, factor: int) -> None:
+        """Allow so many times the messages of one person."""
+        self._per_s, self._burst = self._per_s * factor, self._burst * factor
 
     def refuse(self, error: Exception, request_id: int | None) -> Code:
         """Answer with a code; close if the code says so. Return the code."""
@@ -207,6 +218,7 @@ class Gate:
         connections: Connections,
         push: Push,
         commands: Commands,
+        legs: Legs,
         metrics: Metrics,
         origins: Collection[str],
     ) -> None:
@@ -219,6 +231,7 @@ class Gate:
         self._consults = consults
         self._connections = connections
         self._push = push
+        self._legs = legs
         self._origins = origins
         self._visitors: set[Visitor] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -260,18 +273,26 @@ class Gate:
         if version is None:
             raise Refused(Code.VERSION_UNSUPPORTED)
         claims = tokens.verify(
-            self._consults.ring, hello.token, audience=Audience.SESSION, now=now()
+            self._consults.ring,
+            hello.token,
+            audience=Audience.SESSION,
+            or_audience=Audience.RELAY,
+            now=now(),
         )
         consult, _ = await self._whose(claims, hello)
+        relay = claims.role is Role.RELAY
         connection = Connection(
             id=ConnectionId(secrets.token_hex(6)),
             socket=visitor.socket,
             role=claims.role,
-            participant=ParticipantId(claims.sub),
+            participant=relay_of(hello.instance) if relay else ParticipantId(claims.sub),
             instance=InstanceId(hello.instance),
             consult=consult.id if consult is not None else None,
-            binding=claims.jti,
+            binding=claims.sub if relay else claims.jti,
+            resumed=hello.cursor > 0,
         )
+        if relay:
+            self._legs.relays.require_same(connection)
         if consult is not None and hello.consult == consult.id:
             if hello.cursor > consult.version:
                 # The page comes from a node that was ahead of this one; what it has must not come again.
@@ -288,6 +309,8 @@ class Gate:
             self.spawn(self._forget(connection))  # whom it displaced is gone as well
             return
         visitor.connection = connection
+        if relay:
+            visitor.widen(RELAY_MESSAGES)
         self.metrics.connection_opened(connection.role)
         if hello.cursor:
             self.metrics.resumed()
@@ -300,7 +323,9 @@ class Gate:
             connection.socket.close(Code.RESTARTING)
 
     def _welcome(self, connection: Connection, hello: Hello, version: int, name: str) -> None:
-        ice = self.commands.ice_servers(connection)
+        # A relay is reached by its own address: it needs no TURN server.
+        relay = connection.role is Role.RELAY
+        ice = IceServers([], None) if relay else self.commands.ice_servers(connection)
         connection.send(
             Welcome(
                 re=hello.id,
@@ -319,6 +344,10 @@ class Gate:
 
     async def _whose(self, claims: Claims, hello: Hello) -> tuple[Consult | None, str]:
         """Return the consult and the name of who comes; raises Refused for who may not (any more)."""
+        if (claims.role is Role.RELAY) is not (claims.audience is Audience.RELAY):
+            raise TokenInvalid
+        if claims.role is Role.RELAY:
+            return None, claims.sub
         if claims.role is Role.PATIENT:
             return await self._consults.of_session(claims), ""
         account = self._house.account(AccountId(claims.sub))
@@ -347,13 +376,18 @@ class Gate:
         if may(connection.role, Action.WATCH_BOARD):
             self._push.board(connection)
             return
+        if connection.role is Role.RELAY:
+            self._legs.relays.came(connection)
+            return
         if connection.role is Role.SPECIALIST:
             self._push.desk(connection)
         if consult is None:
+            self._legs.came(connection)
             return
         await self._ledger.commit(consult.id, lambda c: rota.side_back(c, connection.role))
         await self._push.sync(connection)
         self._push.announce(connection, self._ledger.known(consult.id) or consult)
+        self._legs.came(connection)
 
     # -- going -------------------------------------------------------------------------------------------------------
 
@@ -361,6 +395,8 @@ class Gate:
         code = connection.socket.close_code
         reason = next((c for c, info in CODES.items() if info.close == code), None)
         self.metrics.connection_closed(connection.role, reason or "none")
+        if connection.role is Role.RELAY:
+            self._legs.relays.gone(connection)
         self.spawn(self._forget(connection))
 
     async def _forget(self, connection: Connection) -> None:
@@ -372,7 +408,7 @@ class Gate:
             self._tell_gone(connection, consult_id)
         consult = self._ledger.known(consult_id) if consult_id is not None else None
         done = connection.role is Role.PATIENT and consult is not None and consult.over
-        if self.draining or done:
+        if self.draining or done or connection.role is Role.RELAY:
             return  # nobody will look for this patient, so the lease may just run out
         await asyncio.sleep(self._ledger.policy.away_grace_s)
         if await self._connections.elsewhere(connection.participant):

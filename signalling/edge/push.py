@@ -272,7 +272,7 @@ class Push:
             policy=self._ledger.policy,
             place=self._places().get(consult.id) if waits else None,
             wait_s=self.waits.medians().get(consult.urgency) if waits and consult.urgency else None,
-            on_call=self._on_call(consult) if waits else None,
+            on_call=self.on_call_for(consult.specialty) if waits else None,
         )
         payload = codec.encode(view)
         if payload != connection.last_view:
@@ -350,12 +350,16 @@ class Push:
     def _post(self, consult: Consult) -> PostView | None:
         return views.post_view(self._house.post(consult.post), now())
 
-    def _on_call(self, consult: Consult) -> int:
-        """Return how many specialists are on call for a consult: its specialty, or all where that has none."""
+    def line(self) -> Mapping[ConsultId, int]:
+        """Return the places in the queue, in their order, 1 = next."""
+        return self._places()
+
+    def on_call_for(self, specialty: Specialty) -> int:
+        """Return how many specialists are on call for a specialty, or in all where that has none."""
         duty = self._on_duty()
         if self._on_call_for is None:
             self._on_call_for = Counter(s for c in duty.values() for s in c.specialties)
-        return self._on_call_for[consult.specialty] or len(duty)
+        return self._on_call_for[specialty] or len(duty)
 
     def rota(self) -> list[matching.Candidate]:
         """Return the specialists who are on call, with what their accounts say."""

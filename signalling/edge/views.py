@@ -37,7 +37,7 @@ from signalling.wire.messages import (
     RingView,
     TakeoverView,
 )
-from signalling.wire.terms import ConsultState, SpecialistState, Urgency
+from signalling.wire.terms import ConsultState, Route, SpecialistState, Urgency
 
 _decode_intake = msgspec.json.Decoder(IntakeForm).decode
 
@@ -151,6 +151,7 @@ def consult_view(
         wait_s=wait_s if patient else None,
         on_call=on_call if patient else None,
         peer=peer if consult.state in CALL or consult.over else None,
+        route=Route.RELAYED if consult.relay else Route.DIRECT,
         polite=patient,
         away=sorted(consult.away),
         accepted_at=consult.accepted_at,

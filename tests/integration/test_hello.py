@@ -108,7 +108,13 @@ async def test_welcome_comes_first_and_says_who(clinic: Clinic) -> None:
         ({"audience": Audience.WEB}, 4001, "token_invalid"),
         ({"consult_id": "nosuchconsult"}, 4001, "not_found"),
         ({"role": Role.SPECIALIST, "sub": "a_nobody"}, 4011, "signed_out"),
-        ({"role": Role.RELAY, "sub": "r_1"}, 4011, "signed_out"),
+        ({"role": Role.RELAY, "sub": "r_1"}, 4001, "token_invalid"),
+        ({"audience": Audience.RELAY}, 4001, "token_invalid"),
+        (
+            {"role": Role.RELAY, "audience": Audience.RELAY, "expires_at": 1_000_000.0},
+            4005,
+            "token_expired",
+        ),
     ],
 )
 async def test_tokens_that_open_nothing(

@@ -24,6 +24,7 @@ from signalling.wire.codes import CODES, Code
 from signalling.wire.messages import MAX_MESSAGE_BYTES, ClientMessage, Hello
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import Call, Clinic, form
+from tests.support.fake_relay import ANSWER, OFFER, FakeRelay
 from tests.support.peer import SDP, Peer
 
 SECRET = "rahasia-besar"
@@ -52,11 +53,29 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "history": {},
     "setup_report": {"consult": "", "connectedMs": 100},
     "restart_report": {"consult": "", "trigger": "online", "recoveredMs": 100},
+    "leg_answer": {"consult": "", "leg": "l_1", "answer": {**ANSWER, "ice": SECRET}},
+    "leg_trouble": {"consult": "", "leg": "l_1", "silentMs": 2_000},
+    "relay_status": {"legs": 0, "legsMax": 100, "loadRatio": 0.5},
+    "legs_minted": {"legs": [{"leg": "l_1", "offer": {**OFFER, "fingerprint": SECRET}}]},
+    "legs_seated": {
+        "legs": [
+            {
+                "leg": "l_1",
+                "consult": "c_1",
+                "participant": "p_c_1",
+                "instance": "i1234567",
+                "role": "patient",
+            }
+        ],
+        "forwarding": ["c_1"],
+    },
+    "leg_state": {"leg": "l_1", "state": "connected", "iceMs": 100, "dtlsMs": 200},
+    "limit_leg": {"leg": "l_1", "limits": {"videoMaxBps": 0}},
 }
 TYPES: dict[str, type[FromClient]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)
 }
-SENDERS = ("patient", "specialist", "operator")
+SENDERS = ("patient", "specialist", "operator", "relay")
 UNSENT = 777_000_777
 """Stands for an id until a message is sent."""
 ERROR_FIELDS = {"type", "code", "re", "retryAfterMs"}
@@ -170,20 +189,24 @@ def _at(message: Any, path: tuple[Any, ...]) -> Any:
 
 
 class Scene:
-    """A call with an operator watching, somebody else's consult, and a bystander."""
+    """A call with an operator watching, somebody else's consult, a bystander, and a relay that came too late for them."""
 
-    def __init__(self, clinic: Clinic, call: Call, operator: Peer, other: Peer) -> None:
+    def __init__(
+        self, clinic: Clinic, call: Call, operator: Peer, other: Peer, relay: FakeRelay
+    ) -> None:
         self.clinic, self.call, self.operator, self.other = clinic, call, operator, other
         self.people = {
             "patient": call.patient,
             "specialist": call.specialist,
             "operator": operator,
+            "relay": relay,
         }
 
     @classmethod
     async def make(cls, clinic: Clinic) -> "Scene":
         call = await clinic.call()
-        return cls(clinic, call, await clinic.operator(), await clinic.patient())
+        people = await clinic.operator(), await clinic.patient()
+        return cls(clinic, call, *people, await FakeRelay.start(clinic, legs_max=0))
 
     def message(self, tag: str, consult: str | None = None) -> dict[str, Any]:
         """Return the type's sample about the call, or about another consult."""

@@ -118,6 +118,7 @@ def samples(consult: Consult, at: float) -> dict[type[ev.Event], ev.Event]:
         ),
         ev.NoteWritten(at=at, consult=c, content="note-1"),
         ev.ChatSent(at=at, consult=c, role=ev.PATIENT, key=KEY, content="line-1", digest="0" * 64),
+        ev.Routed(at=at, consult=c, relay="r_relay-1"),
         replace_event(PROMISED, at=at, consult=c, by=at + 3_600),
         ev.CallbackOverdue(at=at, consult=c),
         ev.Abandoned(at=at, consult=c, specialist=rung),

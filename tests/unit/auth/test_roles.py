@@ -17,7 +17,7 @@ EXPECTED = {
     "interpreter": IN_CALL | {"leave"},
     "relative": IN_CALL | {"leave"},
     "operator": {"invite", "approve_takeover", "watch_board", "manage_accounts"} | {"erase"},
-    "relay": {"serve_media", "negotiate", "report"},
+    "relay": {"serve_media"},
 }
 
 

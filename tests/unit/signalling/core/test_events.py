@@ -20,7 +20,7 @@ SAMPLES[ev.ChatSent] = replace_event(SAMPLES[ev.ChatSent], role=ev.SPECIALIST, b
 
 FIELDS = {
     # Which consult, account, request, line, link: identifiers made by us, at random.
-    "id": {"consult", "specialist", "account", "request", "key", "jti", "by"},
+    "id": {"consult", "specialist", "account", "request", "key", "jti", "by", "relay"},
     # A content id: what it stands for lies beside the events, sealed, and can be destroyed.
     "content": {"content"},
     # A one-way hash of a random secret, of a password (argon2id), or of a text.

@@ -56,6 +56,7 @@ side_back        | -         | -         | -         | -         | -           |
 transferred      | -         | -         | -         | -         | waiting     | waiting     | -
 note_written     | -         | -         | -         | -         | in_call     | interrupted | -
 chat_sent        | -         | -         | waiting   | ringing   | in_call     | interrupted | callback
+routed           | -         | -         | waiting   | ringing   | in_call     | interrupted | callback
 callback_promised| -         | -         | callback  | -         | -           | -           | -
 callback_overdue | -         | -         | -         | -         | -           | -           | callback
 abandoned        | -         | abandoned | abandoned | abandoned | -           | -           | abandoned

@@ -145,6 +145,11 @@ class House(RuleBasedStateMachine):
             )
             self.commit(consult, [event])
 
+    @rule(number=numbers, relay=st.sampled_from(["", "r_one", "r_two"]))
+    def is_routed(self, number: tuple[int, int], relay: str) -> None:
+        if consult := self.any_consult(number):
+            self.commit(consult, [ev.Routed(at=self.now, consult=consult.id, relay=relay)])
+
     @rule(number=numbers)
     def leaves(self, number: tuple[int, int]) -> None:
         """As the patient's *leave*, built on what the page believed."""
