@@ -3,37 +3,36 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from media.core.bwe.estimate import Estimate
     from media.core.limits import Limits
     from media.relay.flow import Kind, Source
 
-DELAY_BUCKETS_S: Final = (
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05
-)  # fmt: skip
-"""Upper bounds: a packet alone takes 20-60 µs; the aim for the 99th percentile is 5 ms."""
-
-
-class DelayHistogram:
-    """How long packets were in the relay, a sample of them."""
-
-    __slots__ = ("counts", "total_s")
-
-    counts: list[int]
-    """One for each of `DELAY_BUCKETS_S`, and the rest."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(DELAY_BUCKETS_S) + 1)
-        self.total_s = 0.0
-
-    def add(self, delay_s: float) -> None:
-        """Count one packet."""
-        self.counts[bisect_left(DELAY_BUCKETS_S, delay_s)] += 1
-        self.total_s += delay_s
+TOTALS = {
+    "packets": "RTP packets that came, without retransmissions.",
+    "lost": "RTP packets that senders sent and that did not come by themselves.",
+    "repaired": "Of these, brought back by retransmission or redundancy.",
+    "recovered": "Of these, by redundancy.",
+    "given_up": "RTP packets that were waited for in vain.",
+    "undecodable": "Packets of pictures held back because nobody could have decoded them.",
+    "late": "RTP packets that came when nobody waited any more.",
+    "nacks_sent": "Packets asked for at their sender.",
+    "key_frames_asked": "Requests for a key frame that went to a sender.",
+    "outages": "Times that a stream came back after a silence.",
+    "nacks_received": "Packets that a browser asked for.",
+    "key_frame_requests": "Requests for a key frame that came from a watcher.",
+    "voice_sent": "Voice packets forwarded.",
+    "picture_sent": "Packets of pictures forwarded.",
+    "resent": "Retransmissions sent.",
+    "repeats_ignored": "Requests whose answer was still on its way.",
+    "withheld": "Packets of pictures that a watcher's way could not take, or that had no key frame before them.",
+}
+"""What a room counts, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,41 @@ class LegCounts:
     """What its page was told last."""
 
 
+def of_source(source: Source) -> dict[str, int]:
+    """Return a source's part of `TOTALS`."""
+    counts = StreamCounts.of(source)
+    return {
+        "packets": counts.packets,
+        "lost": max(0, counts.lost),
+        "repaired": counts.repaired,
+        "recovered": counts.recovered,
+        "given_up": counts.given_up,
+        "undecodable": counts.withheld,
+        "late": counts.late,
+        "nacks_sent": counts.nacks,
+        "key_frames_asked": counts.key_frames_asked,
+        "outages": counts.outages,
+    }
+
+
+def of_leg(leg: LegCounts) -> dict[str, int]:
+    """Return what a leg adds to `TOTALS` beside its sources."""
+    return {
+        "nacks_received": leg.nacks,
+        "key_frame_requests": leg.key_frame_requests,
+        "voice_sent": leg.voice_sent,
+        "picture_sent": leg.picture_sent,
+        "resent": leg.resent,
+        "repeats_ignored": leg.repeats,
+        "withheld": leg.withheld,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class RoomCounts:
     """One consult."""
 
     legs: tuple[LegCounts, ...]
+    """The living."""
+    totals: Mapping[str, int]
+    """By the names in `TOTALS`; they only grow, whatever legs and streams come and go."""

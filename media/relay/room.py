@@ -7,10 +7,11 @@ source; all of them receive. `tick` is called every 10 ms while `awake`.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from media.core.limits import PICTURE_MAX_BPS, START_BPS, Limits
-from media.relay.counts import DelayHistogram, LegCounts, RoomCounts, StreamCounts
+from media.relay.counts import TOTALS, LegCounts, RoomCounts, StreamCounts, of_leg, of_source
 from media.relay.flow import LIVE_S, Kind, Source
 from media.relay.seat import Seat
 
@@ -30,8 +31,6 @@ DEAD_S: Final = 3.0
 """A leg silent for so long says nothing of what its participant can take, if there is a newer one."""
 PROBE_RATIO: Final = 1.5
 """Over what a way is known to carry, if its sender could send more."""
-SAMPLE_EVERY: Final = 16
-"""Packets between two measurements of the forwarding delay."""
 
 
 class Room:
@@ -64,7 +63,6 @@ class Room:
         self.busy = False
         """Whether something waits for the next tick."""
         self.report_soon = False
-        self.delay = DelayHistogram()
         self._on_limits = on_limits
         self._on_flowing = on_flowing
         self._seats: dict[str, Seat] = {}
@@ -74,7 +72,8 @@ class Room:
         self._look_at = 0.0
         self._turn = 0
         self._routed_at = 0.0
-        self._sample = 0
+        self._totals = Counter(dict.fromkeys(TOTALS, 0))
+        """Of streams and legs that are gone."""
 
     @property
     def awake(self) -> bool:
@@ -109,6 +108,7 @@ class Room:
             return
         seat.close()
         now = self.clock()
+        self._totals.update(of_leg(self._counts(seat, now)))
         self._open = [each for each in self._open if each is not seat]
         self.route(now)
 
@@ -172,8 +172,9 @@ class Room:
             self.route(now)
 
     def retire(self, source: Source) -> None:
-        """Note that a leg's stream was replaced by another."""
+        """Note that a leg's stream is over."""
         source.sinks = []
+        self._totals.update(of_source(source))
 
     def flows(self, seat: Seat) -> None:
         """Note the first voice to a leg."""
@@ -222,13 +223,6 @@ class Room:
             for seat in self._open:
                 seat.report(now)
 
-    def measure(self, now: float) -> None:
-        """Take one of many packets' time from the socket to the socket."""
-        self._sample += 1
-        if self._sample == SAMPLE_EVERY:
-            self._sample = 0
-            self.delay.add(self.clock() - now)
-
     # -- What each may send ----------------------------------------------------------------------------------------
 
     def _limit_all(self, now: float) -> None:
@@ -266,7 +260,14 @@ class Room:
     def metrics(self) -> RoomCounts:
         """Return the counters of every leg and stream as of now."""
         now = self.clock()
-        return RoomCounts(tuple(self._counts(seat, now) for seat in self._seats.values()))
+        legs = tuple(self._counts(seat, now) for seat in self._seats.values())
+        totals = self._totals.copy()
+        for leg in legs:
+            totals.update(of_leg(leg))
+        for seat in self._open:
+            for source in seat.sources.values():
+                totals.update(of_source(source))
+        return RoomCounts(legs, totals)
 
     def _counts(self, seat: Seat, now: float) -> LegCounts:
         picture, voice = seat.picture, seat.voice

@@ -151,6 +151,8 @@ class Seat:
         self.is_open = False
         self.leg.on_rtp = self._unwanted
         self.leg.on_rtcp = _ignore
+        for source in self.sources.values():
+            self.room.retire(source)
         self.sources.clear()
         self._voice = self._picture = None
         self.probing = None
@@ -196,7 +198,6 @@ class Seat:
             self.up.received(sent, size, now, after_loss=after_loss)
         elif voice:
             self.up.received_voice(timestamp, size, now, after_loss=after_loss)
-        self.room.measure(now)
 
     def _receive_repeat(self, packet: RtpPacket, size: int, now: float) -> None:
         original = APT.get(packet.payload_type)

@@ -21,16 +21,18 @@ from media.relay.description import Answer, Candidate, Offer
 from media.relay.leg import Leg
 from media.relay.path import Path
 from media.relay.port import MediaWanted, PortSettings, RelayPort
-from media.relay.router import Pair, Seat
+from media.relay.room import Room
 from tests.browser.firefox import ADDRESS, Firefox, firefox, one_network
 from tests.browser.relay_page import RelayPage, chromium, content, hears, relay_page, sees
 from tests.link import namespaces
 from tests.support.processes import free_port
-from tests.support.relay_peer import relay, until
+from tests.support.relay_peer import relay, ticking, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 
 CONNECTED_S = 20.0
+OPEN_BPS = 2_000_000.0
+"""Of the links, as the room takes them: these pages are told no limits."""
 
 
 @dataclass
@@ -65,6 +67,12 @@ async def join(
     return Side(page, leg, offer, answer)
 
 
+def sit(room: Room, name: str, leg: Leg, offer: Offer, answer: Answer) -> None:
+    """Give a leg its place in a room."""
+    room.seat(name, leg, offer, "patient", name)
+    room.answer(name, answer)
+
+
 @contextlib.asynccontextmanager
 async def call(port: RelayPort, **wanted: Any) -> AsyncIterator[tuple[Side, Side]]:
     """Two pages that are forwarded to each other: a red one of 440 Hz and a blue one of 880."""
@@ -73,10 +81,11 @@ async def call(port: RelayPort, **wanted: Any) -> AsyncIterator[tuple[Side, Side
         await red.begin("red", 440)
         await blue.begin("blue", 880)
         one, other = await join(red, port, **wanted), await join(blue, port, **wanted)
-        Pair(
-            *(Seat.of(side.leg, side.offer, side.answer) for side in (one, other)), port.drops
-        ).open()
-        yield one, other
+        async with ticking(port, start_bps=OPEN_BPS) as room:
+            for name, side in (("red", one), ("blue", other)):
+                sit(room, name, side.leg, side.offer, side.answer)
+            room.forward({"red", "blue"})
+            yield one, other
 
 
 async def meet(one: Side, other: Side) -> None:
@@ -262,8 +271,10 @@ async def test_firefox_and_chromium_see_and_hear_each_other(
         theirs.accept(leg, answer)
         await until(lambda: leg.srtp_profile, CONNECTED_S)
         assert leg.srtp_profile == "SRTP_AEAD_AES_128_GCM"
-        seat = Seat.of(leg, offer, answer)
-        Pair(seat, Seat.of(other.leg, other.offer, other.answer), port.drops).open()
+        room = await stack.enter_async_context(ticking(port, start_bps=OPEN_BPS))
+        sit(room, "red", leg, offer, answer)
+        sit(room, "blue", other.leg, other.offer, other.answer)
+        room.forward({"red", "blue"})
         await until_tab(tab, sees("blue"))
         await until_tab(tab, lambda before, now: now["energy"] > before["energy"] + 0.05)
         await blue.sees("red")
