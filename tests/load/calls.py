@@ -141,9 +141,10 @@ class Field:
         return pair
 
     def other(self, payload: bytes) -> None:
-        """A message that is not forwarded: a view or a pong is fine, a refusal is not."""
+        """A message that is not forwarded: a view or a pong is fine, a refusal is not, and ends the wait of ``drain``."""
         if payload.startswith(self.refused_as):
             self.refusals.append(payload[:200].decode())
+            self._drained.set()
 
     def finished(self, pair: Pair) -> None:
         """A pair has played its script."""
@@ -188,7 +189,7 @@ class Field:
             RuntimeError: the server refused something, or calls didn't end: no figure of this run counts.
         """
         self._again = False
-        if self._active:
+        if self._active and not self.refusals:
             try:
                 async with asyncio.timeout(DRAIN_S):
                     await self._drained.wait()

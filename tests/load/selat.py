@@ -173,14 +173,31 @@ class Ward:
 
     async def close(self) -> None:
         """End; raises what went wrong at a desk."""
+        self._look_at_desks()
         for task in self._desks:
-            if task.done():
-                task.result()
             task.cancel()
         await asyncio.gather(*self._desks, return_exceptions=True)
 
+    def _look_at_desks(self) -> None:
+        for task in self._desks:
+            if task.done():
+                task.result()
+
     async def visit(self, patient: dict[str, str]) -> None:
-        """One call from the patient's hello to its end."""
+        """One call from the patient's hello to its end.
+
+        Raises:
+            RuntimeError: the server refused something, also at a desk.
+            TimeoutError: something didn't come, and every desk is well.
+        """
+        try:
+            await self._visit(patient)
+        except TimeoutError:
+            # A desk that was refused something answers no more rings: the patient's wait is not what went wrong.
+            self._look_at_desks()
+            raise
+
+    async def _visit(self, patient: dict[str, str]) -> None:
         consult = patient["consult"]
         arrived = self._arrived[consult] = asyncio.get_running_loop().create_future()
         page = await arrive(self._server.port, patient["session"], tls=self._tls)

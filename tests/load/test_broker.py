@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The load bench itself works; how fast is for `make load` to say, on a machine that does nothing else."""
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from tests.load import peerjs
+from tests.load import peerjs, selat
 from tests.load.calls import MESSAGES, contains, expected
+from tests.load.client import Client
+from tests.load.process import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,3 +50,50 @@ def test_a_changed_message_would_be_noticed() -> None:
         text = json.dumps({"type": "x", "from": "p", "payload": sent})
         assert contains(text.encode(), sent)
         assert not contains(text.replace("0", "1").encode(), sent)
+
+
+REFUSAL = b'{"type":"error","code":"rate_limited"}'
+
+
+class Silent:
+    """A client whose server says nothing but what the test says."""
+
+    on_message: Any = None
+
+    def write(self, _data: bytes) -> None:
+        """Send nothing."""
+
+
+async def test_a_refused_message_ends_the_run_with_its_code() -> None:
+    """A message that the server refuses is never forwarded; the bench says which code it was, without a wait."""
+    field = selat.empty_field()
+    ends = [Silent(), Silent()]
+    sides = [selat.side(selat.Page(cast("Client", end)), "c", "offer") for end in ends]
+    field.add(*sides)
+    await field.flat_out(1)
+    ends[0].on_message(REFUSAL)
+    async with asyncio.timeout(2.0):
+        with pytest.raises(RuntimeError, match="rate_limited"):
+            await field.drain()
+
+
+async def test_a_desk_that_failed_is_named_not_the_patient_who_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A visit that nobody serves fails with what the desk was refused."""
+
+    async def refused(_desk: selat.Page) -> None:
+        raise RuntimeError("refused: rate_limited")
+
+    async def in_vain(_patient: dict[str, str]) -> None:
+        raise TimeoutError
+
+    ward = selat.Ward(cast("Server", None), tls=False)
+    monkeypatch.setattr(ward, "_visit", in_vain)
+    with pytest.raises(TimeoutError):
+        await ward.visit({})
+    desk = asyncio.create_task(refused(cast("selat.Page", None)))
+    await asyncio.wait([desk])
+    monkeypatch.setattr(ward, "_desks", [desk])
+    with pytest.raises(RuntimeError, match="rate_limited"):
+        await ward.visit({})
