@@ -9,29 +9,40 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Final
 
 from signalling.store.base import Lease
+
+SWEEP_EVERY: Final = 64
+"""New leases between two removals of the expired ones: names come from an open set and must not pile up."""
+
+# One counter for all names: it survives the rows, so a token also outgrows those of forgotten holders. A lease that is
+# still held keeps its token; for the owner only, anybody else's statement changes and returns nothing.
+_TAKE: Final = """
+INSERT INTO leases
+SELECT ?1, ?2, value + 1, ?3 FROM meta WHERE name = 'fence'
+ON CONFLICT (name) DO UPDATE SET
+    token = CASE WHEN leases.expires_at > ?4 THEN leases.token ELSE excluded.token END,
+    owner = excluded.owner,
+    expires_at = excluded.expires_at
+WHERE leases.owner = excluded.owner OR leases.expires_at <= ?4
+RETURNING token, (SELECT value FROM meta WHERE name = 'fence')
+"""
 
 
 def acquire(
     connection: sqlite3.Connection, name: str, owner: str, ttl_s: float, now: float
 ) -> Lease | None:
     """Take or extend a lease; see ``Store.acquire``."""
-    # Expired rows go here, so that names from an open set don't pile up; the index makes it cheap.
-    connection.execute("DELETE FROM leases WHERE expires_at <= ?", (now,))
-    row = connection.execute("SELECT owner, token FROM leases WHERE name = ?", (name,)).fetchone()
+    row = connection.execute(_TAKE, (name, owner, now + ttl_s, now)).fetchone()
     if row is None:
-        # One counter for all names: it survives the rows, so a token also outgrows those of forgotten holders.
-        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'fence'")
-        token = connection.execute("SELECT value FROM meta WHERE name = 'fence'").fetchone()[0]
-        connection.execute(
-            "INSERT INTO leases VALUES (?, ?, ?, ?)", (name, owner, token, now + ttl_s)
-        )
-        return Lease(name, owner, token)
-    if row[0] != owner:
         return None
-    connection.execute("UPDATE leases SET expires_at = ? WHERE name = ?", (now + ttl_s, name))
-    return Lease(name, owner, row[1])
+    token, fence = row
+    if token > fence:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'fence'", (token,))
+        if token % SWEEP_EVERY == 0:
+            connection.execute("DELETE FROM leases WHERE expires_at <= ?", (now,))
+    return Lease(name, owner, token)
 
 
 def renew(

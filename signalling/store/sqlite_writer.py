@@ -30,8 +30,9 @@ from signalling.store.sqlite_file import SqliteFile, unavailable
 from signalling.store.vault import KeyOutdated, SealedOwner
 from signalling.store.worker import Outcome
 
-ROWS: Final = (64, 16, 4, 1)
-"""Rows per multi-row statement. Few sizes, so that SQLite's statement cache (128) holds them all."""
+ROWS: Final = (64, 32, *range(16, 0, -1))
+"""Rows per multi-row statement: what a usual batch has for a table is one statement, since each costs a hand-over of the
+interpreter lock. Few enough sizes that the connection's statement cache holds them all."""
 
 MAX_CACHED: Final = 100_000
 """Streams, and owners, whose state is kept in memory, about 20 MB; beyond it the cache starts anew."""
