@@ -20,8 +20,11 @@ event the passing of it is. Terminal states have no events at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from signalling.core import events as ev
 from signalling.core.policy import ConsultPolicy
@@ -52,9 +55,8 @@ class Takeover:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Consult:
-    """A consult, folded from its stream."""
+class Consult(msgspec.Struct, frozen=True):
+    """A consult, folded from its stream. A struct: each event copies it, which costs a dataclass ten times as much."""
 
     id: ConsultId
     version: int = 0

@@ -8,7 +8,9 @@ and being in a call are two facts: who goes off call during a call stays in it, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from signalling.core import events as ev
 from signalling.core.lifecycle import InvalidTransition
@@ -20,9 +22,8 @@ from signalling.wire.terms import SpecialistState
 P = SpecialistState
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """A specialist, folded from the stream."""
+class Presence(msgspec.Struct, frozen=True):
+    """A specialist, folded from the stream; a struct as ``Consult`` is."""
 
     id: AccountId
     version: int = 0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Consults, specialists and one sample of each event, for tests of the core and of what is shown of it."""
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalling.core import events as ev
 from signalling.core import lifecycle, presence

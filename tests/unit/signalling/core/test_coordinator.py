@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One step, two machines: what goes into which stream, all or nothing."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from signalling.core import coordinator, presence
 from signalling.core import events as ev

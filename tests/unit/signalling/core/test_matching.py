@@ -4,6 +4,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,7 +100,7 @@ def test_without_the_specialty_the_group_is_widened() -> None:
     tried = waiting(specialty=SURGERY, tried=frozenset({BUDI}))
     assert rings([tried], rota) == [(C1, AYU)]
     for state in BUSY:
-        busy = replace(surgeon, presence=replace(surgeon.presence, state=state))
+        busy = replace(surgeon, presence=msgspec.structs.replace(surgeon.presence, state=state))
         assert rings([waiting(specialty=SURGERY)], [specialist(AYU), busy]) == [(C1, AYU)]
 
 
@@ -155,7 +156,7 @@ def test_who_rested_longest_is_rung_first() -> None:
 def test_who_lets_it_ring_comes_after_who_answers() -> None:
     """Rings missed in a row cost the place before rest does, but not before the field or the language."""
     silent = specialist("dr-1", last_call_at=0)
-    silent = replace(silent, presence=replace(silent.presence, missed=2))
+    silent = replace(silent, presence=msgspec.structs.replace(silent.presence, missed=2))
     assert rings([waiting()], [silent, specialist("dr-2", last_call_at=T0)]) == [(C1, "dr-2")]
     assert rings([waiting()], [silent, specialist("dr-3", languages=("ko",))]) == [(C1, "dr-1")]
 

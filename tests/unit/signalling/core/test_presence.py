@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The specialist's table, cell by cell."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from signalling.core import events as ev
 from signalling.core import presence

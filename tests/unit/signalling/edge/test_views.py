@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each role may see: nothing personal leaves the node by a view that isn't meant to carry it."""
 
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -9,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from auth.roles import Role
 from signalling.core import events as ev
