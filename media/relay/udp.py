@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +33,11 @@ DRAIN_MAX = 128
 BUFFER_BYTES = 4 << 20
 """Asked of the kernel for each direction; it gives what net.core.rmem_max allows. 80 ms of 400 Mbit/s."""
 READ_BYTES = 2_048
+SAMPLE_EVERY = 32
+"""Wake-ups between two packets whose delay is taken: 2 µs each, and several a second with one call."""
+_SO_TIMESTAMPNS = 35
+"""Linux, not in ``socket``: the kernel says when a packet came, as a timespec on CLOCK_REALTIME."""
+_TIMESPEC = struct.Struct("qq")
 _MAPPED = "::ffff:"
 
 
@@ -98,6 +104,9 @@ class UdpPort:
         self.sendto: Callable[[bytes, Address], int] = _closed
         """The socket's own."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_delay: Callable[[float], None] = _unseen
+        """Called now and then with the seconds from a packet's arrival in the kernel to the end of its handling."""
+        self._wake_ups = 0
         self.packets_received = 0
         self.bytes_received = 0
         self.packets_sent = 0
@@ -118,6 +127,8 @@ class UdpPort:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.sendto = self._socket.sendto
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._drain)
@@ -155,6 +166,11 @@ class UdpPort:
             self._paths,
         )
         receive, clock = self._demux.receive, time.monotonic
+        self._wake_ups += 1
+        if self._wake_ups % SAMPLE_EVERY == 0:
+            self._sample()
+            if self.sendto is _closed:
+                return
         for _ in range(DRAIN_MAX):
             try:
                 size, address = read(buffer)
@@ -173,6 +189,27 @@ class UdpPort:
             receive(bytes(view[:size]), path, clock())
             if self.sendto is _closed:
                 return
+
+    def _sample(self) -> None:
+        """Handle one packet as ``_drain`` does, and tell how long ago the kernel had it."""
+        assert self._socket is not None
+        try:
+            size, notes, _, address = self._socket.recvmsg_into([self._buffer], 64)
+        except OSError:  # whatever it is, the drain meets it too
+            return
+        self.packets_received += 1
+        self.bytes_received += size
+        path = self._paths.get(address) or UdpPath(self, address)
+        self._demux.receive(bytes(self._view[:size]), path, time.monotonic())
+        for level, kind, data in notes:
+            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= 16:
+                whole, parts = _TIMESPEC.unpack_from(data)
+                delay = time.clock_gettime(time.CLOCK_REALTIME) - (whole + parts / 1e9)
+                self.on_delay(max(0.0, delay))  # the clock may have been set in between
+
+
+def _unseen(delay_s: float) -> None:
+    pass
 
 
 def _closed(data: bytes, address: Address) -> int:

@@ -14,6 +14,7 @@ from signalling.cli.check import check
 from signalling.cli.invite import invite
 from signalling.cli.keys import keys
 from signalling.cli.posts import posts
+from signalling.cli.relay import relay
 from signalling.cli.serve import serve
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ def selat(
 
 
 app.command()(serve)
+app.command()(relay)
 app.command()(invite)
 app.add_typer(accounts, name="account")
 app.add_typer(posts, name="posts")

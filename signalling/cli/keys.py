@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
 
-from auth.keys import Key
+from auth.keys import MAX_TOKEN_LIFETIME_S, Key
 from signalling.cli.shell import AsJson, fail, settings, show_json, show_table
 from signalling.config import Config
 from signalling.edge.clock import now
 from signalling.edge.keyfile import KeyFile, SecretsUnusable, prepare_data_dir
+from signalling.edge.relay_token import relay_token, write_private
+
+DAY_S = 86_400.0
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 keys = typer.Typer(no_args_is_help=True, help="Keys that sign tokens.")
 
@@ -54,6 +61,36 @@ def rotate(context: typer.Context, as_json: AsJson = False) -> None:
         show_json({"kid": key.kid})
     else:
         typer.echo(f"{key.kid} signs from five minutes on; older keys go on verifying")
+
+
+@keys.command()
+def relay(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What the relay is called, e.g. jayapura-1.")],
+    days: Annotated[
+        float, typer.Option(min=0.01, max=MAX_TOKEN_LIFETIME_S / DAY_S, help="How long it holds.")
+    ] = 90.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it there, for its owner only; else it is printed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token for a media relay (`selat relay --token-file`); the file may be replaced while the relay runs."""
+    if not NAME.fullmatch(name):
+        fail("a relay's name has letters, digits, '.', '_' and '-', at most 64", 2)
+    file = _open(settings(context))
+    at = now()
+    token = relay_token(file.ring, name, at, days * DAY_S)
+    if out is not None:
+        try:
+            write_private(out, token)
+        except OSError as error:
+            fail(f"can't write {out} ({error.strerror})")
+    if as_json:
+        shown = {} if out is not None else {"token": token}
+        show_json({"name": name, "expires_at": at + days * DAY_S, **shown})
+    else:
+        typer.echo(f"{out}: good until {_day(at + days * DAY_S)}" if out is not None else token)
 
 
 def _open(config: Config) -> KeyFile:

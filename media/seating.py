@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who sits where: the legs of a relay process, from the pool to a seat in a consult's room and out again.
+
+The node decides, by message; this keeps what it decided, and tells what becomes of it. All of it stays when the node is
+gone, for ``CONTROL_LOST_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from media.control import Order
+from media.core.limits import Limits
+from media.relay.description import Answer, Offer
+from media.relay.leg import Leg
+from media.relay.leg import LegState as Stage
+from media.relay.room import Room
+from media.relay.port import PortFull, RelayPort
+from signalling.wire import legs as wire
+from signalling.wire.base import FromClient
+from signalling.wire.legs import (
+    CloseLeg,
+    Forwarding,
+    LegSeated,
+    LegsMinted,
+    LegsSeated,
+    LegState,
+    LimitLeg,
+    MintedLeg,
+    RelayAnswer,
+    Seat,
+)
+
+_log = logging.getLogger(__name__)
+
+POOL = 8
+"""Legs that the node may hand out without asking: as many as one second of calls at a busy hour."""
+RETIRED_S = 60.0
+"""A leg that an earlier connection may have handed out waits so long for its seat."""
+CONTROL_LOST_S = 15 * 60.0
+"""How long calls go on without a node: as long as it keeps a consult."""
+CONSULTS_MAX = 2_000
+"""Consults that forwarding was asked for before anybody sat in them."""
+TICK_S = 0.010
+"""Half a frame of voice: what a room does by time is never later than that."""
+MS_MAX = 3_600_000
+SEATS_PER_MESSAGE = 64
+
+_LIMITS = wire.Limits.__struct_fields__
+_SOMETIME = 1
+"""A message's id is given when it is sent."""
+
+
+@dataclass(slots=True)
+class Seated:
+    """A leg that somebody has."""
+
+    leg: Leg
+    offer: Offer
+    seat: Seat
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the legs that are gone have counted; the living ones are added when somebody asks."""
+
+    rtp_received: int = 0
+    rtp_received_bytes: int = 0
+    rtp_sent: int = 0
+    rtp_sent_bytes: int = 0
+    checks: int = 0
+    restarts: int = 0
+    moves: int = 0
+    endings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, leg: Leg) -> None:
+        """Take over what a leg counted."""
+        traffic = leg.traffic
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(traffic, name))
+
+
+COUNTED = (
+    "rtp_received", "rtp_received_bytes", "rtp_sent", "rtp_sent_bytes", "checks", "restarts", "moves",
+)  # fmt: skip
+"""Fields that ``media.relay.leg.Traffic`` and ``Totals`` share."""
+
+
+class Seating:
+    """Pool, seats and rooms of one relay process."""
+
+    def __init__(
+        self,
+        port: RelayPort,
+        tell: Callable[[FromClient], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``tell`` says something to the node, if there is one."""
+        self.port = port
+        self.seats: dict[str, Seated] = {}
+        self.rooms: dict[str, Room] = {}
+        self.totals = Totals()
+        self.on_connected: Callable[[Leg], None] = _ignore
+        """Called with each leg that came up."""
+        self.faults = 0
+        """Errors of ours in a room's timer."""
+        self._tell = tell
+        self._clock = clock
+        self._pool: dict[str, tuple[Leg, Offer]] = {}
+        self._retired: dict[str, tuple[Leg, Offer, float]] = {}
+        self._members: dict[str, set[str]] = {}
+        """The legs of each room."""
+        self._between: dict[str, frozenset[str]] = {}
+        self._minting = False
+        self._lost_at: float | None = clock()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    # -- the node ----------------------------------------------------------------------------------------------------
+
+    def welcomed(self, *, minting: bool) -> None:
+        """A connection stands: tell of all seats, and mint a pool for it unless the relay is going down."""
+        self._lost_at = None
+        self._minting = minting
+        until = self._clock() + RETIRED_S
+        self._retired |= {name: (*minted, until) for name, minted in self._pool.items()}
+        self._pool.clear()
+        for message in self.census():
+            self._tell(message)
+        self._fill()
+
+    def census(self) -> Iterator[LegsSeated]:
+        """Return all seats and forwarding consults, in as few messages as they fit into."""
+        seats = [
+            Seat(
+                leg=name,
+                consult=each.seat.consult,
+                participant=each.seat.participant,
+                instance=each.seat.instance,
+                role=each.seat.role,
+                connected=each.leg.state is Stage.CONNECTED,
+            )
+            for name, each in self.seats.items()
+        ]
+        forwarding = [name for name in self.rooms if self._between.get(name)]
+        step = SEATS_PER_MESSAGE
+        count = max(len(seats), len(forwarding), 1)
+        for start in range(0, count, step):
+            yield LegsSeated(
+                id=_SOMETIME,
+                legs=seats[start : start + step],
+                forwarding=forwarding[start : start + step],
+                more=start + step < count,
+            )
+
+    def lost(self) -> None:
+        """The node is gone: what is forwarded goes on."""
+        self._lost_at = self._clock()
+
+    def drain(self) -> None:
+        """Hand no more legs out."""
+        self._minting = False
+
+    def ordered(self, order: Order) -> None:
+        """Do what the node says; what makes no sense is answered or passed over."""
+        match order:
+            case LegSeated():
+                self._seat(order.seat)
+            case RelayAnswer():
+                self._answer(order.leg, order.answer)
+            case Forwarding():
+                self._forward(order.consult, frozenset(order.between))
+            case CloseLeg():
+                self._close(order.leg)
+
+    def _seat(self, seat: Seat) -> None:
+        name = seat.leg
+        if name in self.seats:
+            return
+        minted = self._pool.pop(name, None)
+        if minted is None and (retired := self._retired.pop(name, None)) is not None:
+            minted = retired[:2]
+        if minted is None:
+            self._tell(LegState(id=_SOMETIME, leg=name, state="closed"))
+            return
+        leg, offer = minted
+        leg.timing.offered_at = self._clock()
+        self.seats[name] = Seated(leg, offer, seat)
+        room = self.rooms.get(seat.consult)
+        if room is None:
+            room = self._open(seat.consult)
+        self._members[seat.consult].add(name)
+        room.seat(name, leg, offer, seat.role, seat.participant)
+        self._fill()
+        if leg.state is Stage.CONNECTED:
+            self._connected(name, leg)
+
+    def _open(self, consult: str) -> Room:
+        room = Room(
+            consult,
+            clock=self._clock,
+            drops=self.port.drops,
+            on_limits=self._limits,
+            on_flowing=self._flowing,
+        )
+        if between := self._between.get(consult):
+            room.forward(between)
+        self.rooms[consult] = room
+        self._members[consult] = set()
+        return room
+
+    def _answer(self, name: str, answer: Answer) -> None:
+        seated = self.seats.get(name)
+        if seated is None:
+            self._tell(LegState(id=_SOMETIME, leg=name, state="closed"))
+            return
+        self.port.accept(seated.leg, answer)
+        if not seated.answered:
+            seated.answered = True
+            self.rooms[seated.seat.consult].answer(name, answer)
+            self._start_ticking()
+
+    def _forward(self, consult: str, between: frozenset[str]) -> None:
+        if between:
+            if consult not in self._between and len(self._between) >= CONSULTS_MAX:
+                self._forget_unused()
+            self._between[consult] = between
+        else:
+            self._between.pop(consult, None)
+        room = self.rooms.get(consult)
+        if room is not None:
+            room.forward(between)
+            self._start_ticking()
+
+    def _forget_unused(self) -> None:
+        for consult in [each for each in self._between if each not in self.rooms]:
+            del self._between[consult]
+
+    def _close(self, name: str) -> None:
+        if name in self.seats:
+            leg = self.seats[name].leg
+            self._unseat(name)
+            self._release(leg)
+        else:
+            for legs in (self._pool, self._retired):
+                minted = legs.pop(name, None)
+                if minted is not None:
+                    self._release(minted[0])
+
+    # -- the pool ----------------------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Mint what is missing in the pool, and tell the node."""
+        if not self._minting or self._lost_at is not None:
+            return
+        minted = []
+        while len(self._pool) < POOL:
+            try:
+                leg, offer = self.port.mint()
+            except PortFull:
+                break
+            name = secrets.token_urlsafe(9)
+            leg.on_change = functools.partial(self._changed, name)
+            self._pool[name] = (leg, offer)
+            minted.append(MintedLeg(name, offer))
+        if minted:
+            self._tell(LegsMinted(id=_SOMETIME, legs=minted))
+
+    # -- legs --------------------------------------------------------------------------------------------------------
+
+    def _changed(self, name: str, leg: Leg) -> None:
+        if leg.state is Stage.CLOSED:
+            self.totals.add(leg)
+            self.totals.endings[str(leg.ending)] += 1
+            self._pool.pop(name, None)
+            self._retired.pop(name, None)
+            if name in self.seats:
+                self._unseat(name)
+                self._tell(LegState(id=_SOMETIME, leg=name, state="closed"))
+        elif leg.state is Stage.CONNECTED and name in self.seats:
+            self._connected(name, leg)
+
+    def _connected(self, name: str, leg: Leg) -> None:
+        self.on_connected(leg)
+        timing = leg.timing
+        self._tell(
+            LegState(
+                id=_SOMETIME,
+                leg=name,
+                state="connected",
+                ice_ms=_ms(timing.ice_s),
+                dtls_ms=_ms(timing.dtls_s),
+            )
+        )
+
+    def _unseat(self, name: str) -> None:
+        consult = self.seats.pop(name).seat.consult
+        self.rooms[consult].unseat(name)
+        self._members[consult].discard(name)
+        if not self._members[consult]:
+            del self.rooms[consult], self._members[consult]
+            self._between.pop(consult, None)
+
+    def _release(self, leg: Leg) -> None:
+        task = asyncio.get_running_loop().create_task(self.port.release(leg))
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
+
+    def _limits(self, name: str, limits: Limits) -> None:
+        said = wire.Limits(**{each: getattr(limits, each) for each in _LIMITS})
+        self._tell(LimitLeg(id=_SOMETIME, leg=name, limits=said))
+
+    def _flowing(self, name: str) -> None:
+        self._tell(LegState(id=_SOMETIME, leg=name, state="flowing"))
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second: close what nobody came for, and all seats when no node has been there for too long."""
+        now = self._clock()
+        for name, (leg, _, until) in list(self._retired.items()):
+            if now >= until:
+                del self._retired[name]
+                self._release(leg)
+        if self._lost_at is not None and self.seats and now - self._lost_at >= CONTROL_LOST_S:
+            _log.warning("calls_given_up", extra={"legs": len(self.seats)})
+            for name in list(self.seats):
+                self._close(name)
+        self._fill()
+
+    @property
+    def forwarding(self) -> int:
+        """How many consults are forwarded."""
+        return sum(1 for consult in self.rooms if self._between.get(consult))
+
+    @property
+    def alone_s(self) -> float:
+        """How long no node has been there; 0 while one is."""
+        return 0.0 if self._lost_at is None else self._clock() - self._lost_at
+
+    def _start_ticking(self) -> None:
+        if self._ticker is None and any(room.awake for room in self.rooms.values()):
+            self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        now = self._clock()
+        for room in list(self.rooms.values()):
+            if not room.awake:
+                continue
+            try:
+                room.tick(now)
+            except Exception as error:  # noqa: BLE001 one room's defect must not stop the others
+                self.faults += 1
+                if self.faults == 1:
+                    _log.error("a room's timer failed: %s", type(error).__name__)
+        self._start_ticking()
+
+    async def close(self) -> None:
+        """End the timer and what is being released."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        self._minting = False
+        if self._releasing:
+            await asyncio.wait(self._releasing)
+
+
+def _ms(span_s: float | None) -> int | None:
+    return None if span_s is None else min(MS_MAX, max(0, round(span_s * 1_000)))
+
+
+def _ignore(leg: Leg) -> None:
+    pass
