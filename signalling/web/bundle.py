@@ -2,7 +2,7 @@
 """One script and one style sheet per page and language, made from the files as they are written.
 
 The modules are plain ES modules that a browser could load one by one; but each would cost a round trip, and a page for
-a thin link must be one response. So they are put one after the other in the order of their imports, with ``import`` and
+a thin link must be one response, and a second one for what it can do without at first. So they are put one after the other in the order of their imports, with ``import`` and
 ``export`` taken off, and texts in ``_("…")`` replaced by their translation. No other tool is needed, and what may be
 written is limited accordingly: named imports from ``./`` only, nothing renamed, every top-level name once per page.
 """
@@ -23,6 +23,7 @@ from signalling.web.shorten import shorten
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async |const |let |class |function ))", re.MULTILINE)
+_EXPORTED = re.compile(r"^export (?:async )?(?:const|let|class|function\*?) (\w+)", re.MULTILINE)
 _LEFT_OVER = re.compile(r"^(?:import|export)\b", re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^(?:async )?(?:const|let|class|function\*?) (\w+)", re.MULTILINE)
 _TEXT = re.compile(r'(?<![\w$.])_\(\s*("(?:[^"\\]|\\.)*")\s*(,\s*\)|[,)])')
@@ -76,21 +77,28 @@ def texts(source: str) -> Iterator[str]:
         yield json.loads(match[1])
 
 
-def script(entry: Path, translate: Translate, *, short_names: bool = True) -> str:
+def script(
+    entry: Path, translate: Translate, *, short_names: bool = True, late: bool = False
+) -> str:
     """Return the script of a page in one language, minified, ready to stand in a ``<script type="module">``.
 
     Args:
         entry: the page's own module.
         translate: from a text to its translation.
         short_names: rename variables too; for a page that must be small, and whose modules are written for that.
+        late: a part that the page imports by its address later on: what ``entry`` exports are the properties of its
+            default export. It is whole: what it shares with the page (some 1 % of it) is in both.
 
     Raises:
         BundleError: the modules don't fit together.
     """
     parts: list[str] = []
+    exported: list[str] = []
     owner: dict[str, str] = {}
     for path in modules(entry):
-        source = _EXPORT.sub("", _IMPORT.sub("", path.read_text(encoding="utf-8")))
+        written = path.read_text(encoding="utf-8")
+        exported = _EXPORTED.findall(written)
+        source = _EXPORT.sub("", _IMPORT.sub("", written))
         left_over = _LEFT_OVER.search(source)
         if left_over:
             raise BundleError(
@@ -101,6 +109,8 @@ def script(entry: Path, translate: Translate, *, short_names: bool = True) -> st
                 raise BundleError(f"{name} is in {owner[name]} and in {path.name}: rename one")
             owner[name] = path.name
         parts.append(_translated(source, translate))
+    if late:
+        parts.append(f"export default {{{', '.join(exported)}}};\n")
     whole = _pruned("\n".join(parts))
     whole = shorten(whole) if short_names else str(rjsmin.jsmin(whole))
     if "</script" in whole or "<!--" in whole:

@@ -54,6 +54,7 @@ _GLOBALS = frozenset(
 """Globals of the browser under which a module might declare something: renaming would hit both."""
 _BEFORE_OBJECT = frozenset(["(", ",", "=", ":", "[", "?", "&", "|", "!", "+", "..."]) | {
     "return",
+    "default",
     "const",
     "let",
     "of",

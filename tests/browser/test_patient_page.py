@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
 
 from signalling.edge.pages import Pages
 from signalling.wire import messages as m
@@ -59,18 +59,47 @@ async def state(page: Page, name: str) -> None:
     await expect(page.locator("body")).to_have_attribute("data-state", name, timeout=8_000)
 
 
-async def test_before_the_call_nothing_but_the_page_is_fetched(stage: Stage) -> None:
-    """One response, then the join and the WebSocket; and nothing at all before the tap, for previews load pages too."""
+async def test_before_the_tap_nothing_is_fetched_but_the_page_in_two_parts(stage: Stage) -> None:
+    """The page, then by itself what calls need; the join and the WebSocket after the tap, for previews load pages too."""
     page = await stage.open(FakePatient(script=fp.waiting), scenes.LINK)
     await state(page, "join")
     await page.wait_for_load_state("networkidle")
-    assert stage.requests == ["/en"]
+    assert [url.split("?")[0] for url in stage.requests] == ["/en", "/static/call-en.js"]
     await page.click("#join")
     await state(page, "waiting")
     await page.click("#both")
     await expect(page.locator("#selfview")).to_be_visible()
     await page.wait_for_load_state("networkidle")
-    assert [url.split("#")[0].rsplit("/", 1)[-1] for url in stage.requests] == ["en", "join", "ws"]
+    assert [url.split("#")[0].rsplit("/", 1)[-1] for url in stage.requests[2:]] == ["join", "ws"]
+
+
+async def test_joining_does_not_wait_for_what_calls_need(stage: Stage) -> None:
+    """The second part of the page is late: intake and waiting go on, the page says what is missing, and then has it."""
+    fake = FakePatient()
+    asked: list[str] = []
+    let_through = False
+
+    async def hold(route: Route) -> None:
+        asked.append(route.request.url)
+        await (route.continue_() if let_through else route.abort())
+
+    await stage.context.route("**/static/call-*", hold)
+    page = await stage.open(fake, scenes.LINK)
+    await page.click("#join")
+    await scenes.to_signs(page, fake)
+    await page.click("#toconsent")
+    await page.check("#consent")
+    await page.click("#send")
+    await fake.heard("intake")
+    await fake.tell(fp.waiting()[0])
+    await state(page, "waiting")
+    await expect(page.locator("#trouble")).to_contain_text("did not load")
+    await expect(page.locator("#both")).to_be_hidden()
+    let_through = True
+    await page.click("#both", timeout=20_000)
+    await expect(page.locator("#selfview")).to_be_visible()
+    await expect(page.locator("#trouble")).to_be_empty()
+    assert len(set(asked)) == len(asked) >= 2
 
 
 async def test_the_link_leaves_the_address_for_a_way_back(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import {afterEach, beforeEach, test} from "node:test";
 
+import {Endpoints} from "../../signalling/web/js/endpoints.js";
 import {Session} from "../../signalling/web/js/session.js";
 import {FakeSocket, pass, settle, stage, unstage} from "./fakes.js";
 
@@ -56,7 +57,7 @@ let kept;
 let session;
 
 function make() {
-  return new Session({
+  const made = new Session({
     url: "ws://x/ws",
     getToken: async () => "token",
     onchange: () => {},
@@ -64,8 +65,9 @@ function make() {
       getItem: (/** @type {string} */ key) => kept.get(key) ?? null,
       setItem: (/** @type {string} */ key, /** @type {string} */ value) => kept.set(key, value),
     }),
-    endpoint: /** @type {any} */ (FakeEndpoint),
   });
+  made.attach(Endpoints, {direct: /** @type {any} */ (FakeEndpoint)});
+  return made;
 }
 
 beforeEach(() => {

@@ -28,16 +28,6 @@ const CAMERA = {width: {ideal: 640}, height: {ideal: 480}, frameRate: {ideal: 15
 /** @type {MediaTrackConstraints} */
 const MICROPHONE = {echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1};
 
-/** Whether this browser can give camera and microphone to a page at all (in-app browsers often can't). */
-export function canCapture() {
-  return Boolean(globalThis.navigator?.mediaDevices?.getUserMedia);
-}
-
-/** Whether this browser can make a call at all. */
-export function canCall() {
-  return typeof RTCPeerConnection === "function" && typeof WebSocket === "function";
-}
-
 /**
  * Camera and microphone of this device.
  *

@@ -2,6 +2,7 @@
 // What is sent, and in which order of importance. No DOM.
 
 /** @typedef {import("./endpoint.js").Kind} Kind */
+/** @typedef {import("./wire.js").Limits} Limits */
 
 /** Mandatory to implement (RFC 7742 §5, RFC 7874 §3), and what repairs their losses. */
 const CODECS = ["audio/opus", "audio/red", "video/VP8", "video/rtx"];
@@ -26,21 +27,35 @@ export function preferCodecs(transceiver, kind) {
 }
 
 /**
- * Voice before picture, in the browser's own allocation and in its pacer.
+ * Voice before picture, in the browser's own allocation and in its pacer; and no more picture than is allowed.
  * @param {RTCRtpTransceiver[]} transceivers
- * @param {boolean} starting the picture starts low
+ * @param {{starting?: boolean, limits?: Limits | null}} [how] `starting`: the picture starts low; `limits` of the relay
+ *   take the place of our own
  */
-export function voiceFirst(transceivers, starting) {
+export function voiceFirst(transceivers, {starting = false, limits = null} = {}) {
   for (const {sender, receiver} of transceivers) {
     const parameters = sender.getParameters();
     const encoding = parameters.encodings?.[0];
     if (!encoding) continue;
     const audio = receiver.track.kind === "audio";
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
-    if (!audio) {
+    if (!audio && limits) holdPicture(encoding, limits, sender.track);
+    else if (!audio) {
       encoding.maxBitrate = starting ? VIDEO_START_BPS : VIDEO_MAX_BPS;
       encoding.scaleResolutionDownBy = starting ? VIDEO_START_SCALE : 1;
     }
     sender.setParameters(parameters).catch(() => {});
   }
+}
+
+/** @param {RTCRtpEncodingParameters} encoding @param {Limits} limits @param {MediaStreamTrack | null} track */
+function holdPicture(encoding, limits, track) {
+  encoding.active = limits.videoMaxBps > 0;
+  if (encoding.active) encoding.maxBitrate = limits.videoMaxBps;
+  if (limits.videoMaxFps) encoding.maxFramerate = limits.videoMaxFps;
+  else delete encoding.maxFramerate;
+  // Of a phone held upright the shorter side is the width: as many pixels either way.
+  const {width = 0, height = 0} = track?.getSettings?.() ?? {};
+  const lines = Math.min(width, height);
+  encoding.scaleResolutionDownBy = limits.videoMaxHeight && lines ? Math.max(1, lines / limits.videoMaxHeight) : 1;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the server told us, and the life of the connection and of the endpoint. No DOM.
+// What the server told us, and the life of the connection. No DOM.
 
-import {DirectEndpoint, KINDS} from "./endpoint.js";
 import {newKey} from "./net.js";
 import {Refused, Transport} from "./transport.js";
 
@@ -32,7 +31,8 @@ import {Refused, Transport} from "./transport.js";
 
 const IN_CALL = new Set(["in_call", "interrupted"]);
 const TERMINAL = new Set(["ended", "abandoned", "expired"]);
-/** Signals that come before the view which explains them (two nodes, two ways) are kept: an offer and its candidates. */
+/** What is about media waits for the part of the page that makes calls: two legs, an offer and its candidates. */
+const MEDIA = new Set(["leg", "leg_switch", "limits", "description", "candidate"]);
 const EARLY_MAX = 64;
 /** TURN credentials are renewed this long before they run out, or at once. */
 const ICE_MARGIN_MS = 60_000;
@@ -42,7 +42,7 @@ const SILENT = new Set(["connection_lost", "unavailable", "internal", "rate_limi
 
 /**
  * A participant's session: mirrors the server's views, resumes after a lost socket (each entry once, in order), sends
- * what must not be lost until it is recorded, and keeps an endpoint while the consult is in a call.
+ * what must not be lost until it is recorded, and tells the endpoints (which may be loaded later) where the person is.
  */
 export class Session {
   /** @type {State} */
@@ -52,11 +52,10 @@ export class Session {
   };
   /** @type {Transport} */
   transport;
-  /** @type {DirectEndpoint | null} */
-  endpoint = null;
   #options;
   #instance = newKey();
-  #endpointKey = "";
+  /** @type {import("./endpoints.js").Endpoints | null} */
+  #endpoints = null;
   /** @type {{audio: MediaStreamTrack | null, video: MediaStreamTrack | null}} */
   #tracks = {audio: null, video: null};
   /** @type {Message[]} */
@@ -79,7 +78,6 @@ export class Session {
    *   onmessage?: (message: Message) => void,
    *   ontrack?: (kind: Kind, track: MediaStreamTrack) => void,
    *   storage?: Storage | undefined,
-   *   endpoint?: typeof DirectEndpoint,
    * }} options `storage` keeps lines of chat that a reload would lose
    */
   constructor(options) {
@@ -101,6 +99,34 @@ export class Session {
 
   start() {
     this.transport.connect();
+  }
+
+  /**
+   * From now on there can be media.
+   * @param {typeof import("./endpoints.js").Endpoints} Endpoints
+   * @param {Partial<import("./endpoints.js").Host>} [more] instead of the real endpoints
+   */
+  attach(Endpoints, more = {}) {
+    this.#endpoints = new Endpoints({
+      send: (type, fields) => this.transport.send(type, fields) > 0,
+      onstate: (state) => {
+        if (this.state.endpoint === state) return;
+        this.state.endpoint = state;
+        this.#changed();
+      },
+      ontrack: (kind, track) => this.#options.ontrack?.(kind, track),
+      ontrouble: () => this.transport.check(),
+      ...more,
+    });
+    for (const kind of /** @type {Kind[]} */ (["audio", "video"])) this.#endpoints.setTrack(kind, this.#tracks[kind]);
+    this.#tellIce();
+    this.#attend();
+    for (const message of this.#early.splice(0)) this.#endpoints.receive(message);
+  }
+
+  /** The endpoint of the call. */
+  get endpoint() {
+    return this.#endpoints?.endpoint ?? null;
   }
 
   /** The consult that the person is in. @returns {ConsultView | undefined} */
@@ -159,12 +185,12 @@ export class Session {
   /** The track to send from now on, in this endpoint and in the next. @param {Kind} kind @param {MediaStreamTrack | null} track */
   setTrack(kind, track) {
     this.#tracks[kind] = track;
-    this.endpoint?.setTrack(kind, track);
+    this.#endpoints?.setTrack(kind, track);
   }
 
   close() {
     clearTimeout(this.#iceTimer);
-    this.#closeEndpoint();
+    this.#endpoints?.close();
     this.transport.close();
   }
 
@@ -183,12 +209,17 @@ export class Session {
     this.state.link = link;
     this.state.linkCode = code;
     this.#sending.clear();
-    if (link !== "open") this.endpoint?.signalling(false);
+    if (link !== "open") this.#endpoints?.signalling(false);
     this.#changed();
   }
 
   /** @param {Message} message */
   #receive(message) {
+    if (MEDIA.has(message.type)) {
+      if (this.#endpoints) this.#endpoints.receive(message);
+      else this.#early = [...this.#early.slice(-EARLY_MAX), message];
+      return;
+    }
     switch (message.type) {
       case "welcome":
         this.#welcomed(/** @type {any} */ (message));
@@ -199,10 +230,6 @@ export class Session {
       case "entry":
         this.#recorded(/** @type {any} */ (message));
         break;
-      case "description":
-      case "candidate":
-        this.#signalled(message);
-        return;
       case "ice":
         this.#refreshIce(message["iceServers"], message["iceExpiresAt"]);
         break;
@@ -224,7 +251,7 @@ export class Session {
     this.state.me = welcome;
     this.state.skewMs = welcome.now * 1000 - Date.now();
     this.#refreshIce(welcome.iceServers, welcome.iceExpiresAt);
-    this.endpoint?.signalling(true);
+    this.#endpoints?.signalling(true);
     this.#sendLines();
     if (this.#leaving) this.#sendLeave().catch(() => {});
   }
@@ -314,7 +341,7 @@ export class Session {
   /** @param {RTCIceServer[] | undefined} iceServers @param {number | null | undefined} expiresAt */
   #refreshIce(iceServers = [], expiresAt) {
     this.#iceServers = iceServers;
-    this.endpoint?.setIceServers(iceServers);
+    this.#tellIce();
     clearTimeout(this.#iceTimer);
     if (!expiresAt) return;
     const left = (expiresAt - this.now()) * 1000;
@@ -322,68 +349,18 @@ export class Session {
     this.#iceTimer = setTimeout(() => this.transport.send("turn"), wait);
   }
 
-  /** Makes the endpoint that the current view asks for, keeps the one that fits, closes the one that doesn't. */
+  #tellIce() {
+    this.#endpoints?.setIce(this.#iceServers, this.state.me?.iceTransportPolicy ?? "all");
+  }
+
+  /** Tells the endpoints where the person is, and what they may be kept for. */
   #attend() {
     const view = this.consult;
-    if (!view || !IN_CALL.has(view.state) || this.#leaving) {
-      this.#closeEndpoint();
-      return;
-    }
-    this.endpoint?.away(Boolean(view.away?.some((role) => role !== this.state.me?.role)));
-    const peer = view.peer;
-    if (!peer?.instance) return; // not connected now; media may go on without signalling
-    // Another page load, or another call: another RTCPeerConnection on their side, so on ours.
-    const key = [view.consult, peer.participant, peer.instance, view.acceptedAt].join(" ");
-    if (key === this.#endpointKey) return;
-    this.#closeEndpoint();
-    this.#endpointKey = key;
-    this.endpoint = this.#makeEndpoint(view);
-    const early = this.#early;
-    this.#early = [];
-    for (const message of early) this.#signalled(message);
-  }
-
-  /** @param {ConsultView} view */
-  #makeEndpoint(view) {
-    const Endpoint = this.#options.endpoint ?? DirectEndpoint;
-    const consult = view.consult;
-    /** @type {DirectEndpoint} */
-    const endpoint = new Endpoint({
-      polite: Boolean(view.polite),
-      offers: !view.polite,
-      iceServers: this.#iceServers,
-      iceTransportPolicy: this.state.me?.iceTransportPolicy ?? "all",
-      send: ({type, ...fields}) => this.transport.send(type, {consult, ...fields}) > 0,
-      ontrack: (kind, track) => this.#options.ontrack?.(kind, track),
-      onstate: (state) => {
-        if (endpoint && endpoint !== this.endpoint) return;
-        this.state.endpoint = state;
-        this.#changed();
-      },
-      onreport: (kind, report) => this.transport.send(`${kind}_report`, {consult, ...report}),
-      ontrouble: () => this.transport.check(),
-    });
-    for (const kind of KINDS) endpoint.setTrack(kind, this.#tracks[kind]);
-    this.state.endpoint = endpoint.state;
-    return endpoint;
-  }
-
-  #closeEndpoint() {
-    const endpoint = this.endpoint;
-    this.endpoint = null;
-    this.state.endpoint = null;
-    this.#endpointKey = "";
-    endpoint?.close();
-  }
-
-  /** @param {Message} message a description or candidate of the other side */
-  #signalled(message) {
-    const [consult, sender, instance] = this.#endpointKey.split(" ");
-    if (message["consult"] === consult && message["sender"] === sender && message["instance"] === instance) {
-      this.endpoint?.receive(message);
-      return;
-    }
-    this.#early = this.#early.filter((each) => each["instance"] === message["instance"]).slice(-EARLY_MAX);
-    this.#early.push(message);
+    const {desk, me} = this.state;
+    const role = me?.role ?? "";
+    /** @type {(string | undefined)[]} */
+    const consults = [desk?.ring?.consult, desk?.consult];
+    if (view && (role === "patient" ? !TERMINAL.has(view.state) : IN_CALL.has(view.state))) consults.push(view.consult);
+    this.#endpoints?.attend({view, role, consults: this.#leaving ? [] : consults.filter((each) => each !== undefined)});
   }
 }

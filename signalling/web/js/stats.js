@@ -2,7 +2,7 @@
 // What getStats says, as far as we act on it. No DOM.
 
 /**
- * Numbers of the last look at getStats (webrtc-stats names where they have one).
+ * Numbers of the last look at getStats (webrtc-stats names where they have one); `responses` of all candidate pairs.
  * @typedef {{
  *   audioPackets: number, videoPackets: number, framesDecoded: number,
  *   rttMs: number, responses: number,
@@ -79,14 +79,14 @@ export function read(report) {
       sample.framesDecoded += stat.framesDecoded ?? 0;
     } else if (stat.type === "transport") {
       selected = report.get(stat.selectedCandidatePairId);
-    } else if (stat.type === "candidate-pair" && stat.selected) {
-      selected ??= stat; // Firefox has no transport statistics
+    } else if (stat.type === "candidate-pair") {
+      sample.responses += stat.responsesReceived ?? 0;
+      if (stat.selected) selected ??= stat; // Firefox has no transport statistics
     }
   }
   if (selected) {
     const local = report.get(selected.localCandidateId);
     sample.rttMs = (selected.currentRoundTripTime ?? 0) * 1000;
-    sample.responses = selected.responsesReceived ?? 0;
     sample.localCandidate = local?.candidateType ?? "none";
     sample.remoteCandidate = report.get(selected.remoteCandidateId)?.candidateType ?? "none";
     sample.protocol = local?.relayProtocol || local?.protocol || "none";

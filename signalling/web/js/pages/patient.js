@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The patient's page: one state at a time, told by the server, in plain sentences.
 
-import {WakeLock} from "../devices.js";
 import {$, enter, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
 import {socketUrl} from "../net.js";
@@ -10,9 +9,10 @@ import {Session} from "../session.js";
 import {Chat, timeOf} from "./patient_chat.js";
 import {Door, forget} from "./patient_door.js";
 import {Intake} from "./patient_intake.js";
-import {Media} from "./patient_media.js";
+import {Late} from "./patient_late.js";
 
 /** @typedef {import("../wire.js").ConsultView} ConsultView */
+/** @typedef {import("./patient_media.js").Media} Media */
 /**
  * What `<body data-state>` can be (docs/states.md).
  * @typedef {"loading" | "unsupported" | "in_app" | "join" | "code" | "joining" | "takeover" | "takeover_wait" |
@@ -21,6 +21,7 @@ import {Media} from "./patient_media.js";
  */
 
 const CALL = ["in_call", "interrupted"];
+const WAITS = ["waiting", "ringing", "callback"];
 const STEPS = ["intake", "signs", "consent"];
 
 /** @type {Record<import("../wire.js").Outcome, string>} */
@@ -42,16 +43,25 @@ const REASONS = {
 };
 
 const title = document.title;
-const wake = new WakeLock();
 const door = new Door(() => session.start());
 const session = new Session({
   url: socketUrl(),
   getToken: (expired) => door.token(expired),
   onchange: () => render(),
-  ontrack: (kind, track) => media.receive(kind, track),
+  ontrack: (kind, track) => media?.receive(kind, track),
   storage: globalThis.localStorage,
 });
-const media = new Media((kind, track) => session.setTrack(kind, track));
+/** The person's devices and the other side's picture, as soon as that part of the page is there. @type {Media | null} */
+let media = null;
+const late = new Late(document.body.dataset["call"] ?? "", {
+  onload: (parts) => {
+    media = new parts.Media((kind, track) => session.setTrack(kind, track));
+    session.attach(parts.Endpoints);
+    if (CALL.includes(document.body.dataset["state"] ?? "")) media.begin();
+    render();
+  },
+  onfail: () => render(),
+});
 const chat = new Chat((text) => session.chat(text), (key) => session.retry(key));
 const intake = new Intake(() => renderEmergency(), (form) => session.intake(form));
 let leaving = false;
@@ -88,9 +98,9 @@ function render() {
   document.body.dataset["media"] = endpoint ?? "none";
   const call = CALL.includes(state);
   document.body.classList.toggle("talk", call);
-  const waits = ["waiting", "ringing", "callback"].includes(state);
+  const waits = WAITS.includes(state);
   if (call && !CALL.includes(before)) begin();
-  wake.keep(call || waits);
+  media?.awake(call || waits);
   const lost = !["open", "closed"].includes(link) && Boolean(session.state.me);
   say("link", refusal({code: linkCode === "restarting" ? linkCode : "connection_lost"}));
   show("link", lost && !call);
@@ -101,15 +111,16 @@ function render() {
   if (call) renderCall();
   if (state === "ended") renderEnd(view);
   if (call || waits) {
-    media.render();
+    if (media) media.render();
+    else say("trouble", late.failed ? _("Part of this page did not load. We try again by ourselves; you can write meanwhile.") : "");
     say("leave", call ? _("End the call") : _("Leave"));
-  } else if (link !== "open" || !STEPS.includes(state)) media.end();
+  } else if ([...CALL, ...WAITS].includes(before)) media?.end();
   chat.render(entries.get(view.consult) ?? [], unsent.filter((line) => line.consult === view.consult), state === "ended");
   renderTakeover(view);
 }
 
 function begin() {
-  media.begin();
+  media?.begin();
   if (navigator.userActivation?.hasBeenActive) navigator.vibrate?.([300, 150, 300]);
   document.title = `● ${title}`;
 }
@@ -117,7 +128,7 @@ function begin() {
 function renderEmergency() {
   const view = session.consult;
   const state = document.body.dataset["state"] ?? "";
-  const red = STEPS.includes(state) ? intake.red : view?.urgency === "red" && ["waiting", "ringing", "callback"].includes(state);
+  const red = STEPS.includes(state) ? intake.red : view?.urgency === "red" && WAITS.includes(state);
   show("emergency", Boolean(red));
   const number = view?.post?.emergencyLine ?? "";
   const line = /** @type {HTMLAnchorElement} */ ($("line"));
@@ -173,7 +184,7 @@ function renderCall() {
   else if (link !== "open") note = _("The connection to our service is lost. We try again by ourselves; you can go on talking.");
   else if (endpoint !== "connected") note = _("Connecting picture and sound …");
   say("callnote", note);
-  media.renderPicture(endpoint === "connected" ? (session.endpoint?.stats()?.pictureAgeMs ?? 0) : 0, name);
+  media?.renderPicture(endpoint === "connected" ? (session.endpoint?.stats()?.pictureAgeMs ?? 0) : 0, name);
 }
 
 /** @param {ConsultView} view */
@@ -258,3 +269,4 @@ setInterval(() => {
   if (CALL.includes(document.body.dataset["state"] ?? "")) renderCall();
 }, 1000);
 door.open();
+late.start();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a patient gets in: by link, by code, by coming back, or by moving here from another device.
 
+import {canCall, canCapture} from "../capabilities.js";
 import {checkCode, groupCode} from "../codes.js";
-import {canCall, canCapture} from "../devices.js";
 import {$, enter, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
 import {call} from "../net.js";

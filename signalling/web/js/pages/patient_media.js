@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The patient's own camera and microphone, and the picture and sound that come in.
 
-import {Devices} from "../devices.js";
+import {Devices, WakeLock} from "../devices.js";
 import {$, el, onclick, say, show} from "../dom.js";
 import {KINDS} from "../endpoint.js";
 import {_} from "../i18n.js";
@@ -21,6 +21,7 @@ const open = (state) => ["live", "muted", "silent"].includes(state);
 /** The person's devices with their buttons, and the other side's picture. */
 export class Media {
   devices;
+  #wake = new WakeLock();
   #incoming = new MediaStream();
   #remote = /** @type {HTMLVideoElement} */ ($("remote"));
   #self = /** @type {HTMLVideoElement} */ ($("self"));
@@ -57,6 +58,11 @@ export class Media {
       });
     }
     onclick("hear", () => this.#remote.play().then(() => show("hear", false)));
+  }
+
+  /** @param {boolean} yes whether the screen stays on */
+  awake(yes) {
+    this.#wake.keep(yes);
   }
 
   /** The call begins: who has not decided is asked now. */

@@ -4,6 +4,7 @@
 import {inCall, pageState} from "../desk.js";
 import {Devices} from "../devices.js";
 import {$, el, onclick, say} from "../dom.js";
+import {Endpoints} from "../endpoints.js";
 import {_} from "../i18n.js";
 import {Staff, dialog, fillList, showState, wireDialogs} from "./staff.js";
 import {tick, wireInvite} from "./staff_cases.js";
@@ -17,6 +18,7 @@ const staff = new Staff({
   role: "specialist",
   onchange: () => render(),
   ontrack: (kind, track) => callView.track(kind, track),
+  endpoints: Endpoints,
 });
 const session = () => staff.session;
 const callView = new CallView({session, ondevices: () => {
@@ -45,6 +47,8 @@ function render() {
   const calling = page === "in_call" || page === "interrupted";
   showState(page);
   ringView.render(page === "ringing" ? state?.desk?.ring : undefined);
+  if (page === "ringing") void callView.prepare(() => document.body.dataset["state"] === "ringing");
+  say("ring-microphone", callView.prepared ? _("Your microphone is on. Nothing is sent before you accept.") : "");
   if (calling) {
     const live = session();
     if (live && view && inCall(state?.desk ?? {type: "desk", state: "in_call"}, view)) callView.render(live, view);

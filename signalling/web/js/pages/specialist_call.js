@@ -33,6 +33,9 @@ export class CallView {
   #stream = new MediaStream();
   #wake = new WakeLock();
   #muted = false;
+  /** Both devices were asked for: the call has begun, or was accepted. */
+  #opened = false;
+  #preparing = false;
   #options;
 
   /** @param {{session: () => Session | null, ondevices: () => void}} options `ondevices`: something a page shows changed */
@@ -58,7 +61,32 @@ export class CallView {
 
   /** Asks for camera and microphone; from a tap where possible. @returns {Devices} */
   open() {
-    if (this.devices) return this.devices;
+    const devices = this.devices ?? this.#make();
+    if (this.#opened) return devices;
+    this.#opened = true;
+    void devices.open({audio: !devices.tracks.audio, video: true});
+    return devices;
+  }
+
+  /**
+   * While it rings: opens the microphone alone, unless the browser would have to ask. Its voice is there at once then when
+   * the ring is accepted; nothing is sent before.
+   * @param {() => boolean} rings whether it still rings once the browser has answered
+   */
+  async prepare(rings) {
+    if (this.devices || this.#preparing) return;
+    this.#preparing = true;
+    const granted = await mayListen();
+    this.#preparing = false;
+    if (granted && rings() && !this.devices) void this.#make().open({audio: true});
+  }
+
+  /** The microphone is open, the call has not begun. */
+  get prepared() {
+    return !this.#opened && Boolean(this.devices?.tracks.audio);
+  }
+
+  #make() {
     const devices = new Devices({
       onchange: () => {
         this.#renderDevices();
@@ -72,7 +100,6 @@ export class CallView {
     });
     this.devices = devices;
     this.#muted = false;
-    void devices.open();
     return devices;
   }
 
@@ -81,6 +108,7 @@ export class CallView {
     for (const kind of /** @type {Kind[]} */ (["audio", "video"])) this.#options.session()?.setTrack(kind, null);
     this.devices?.close();
     this.devices = null;
+    this.#opened = false;
     this.#wake.keep(false);
     this.#note?.close();
     this.#note = null;
@@ -336,4 +364,13 @@ function entryRow(session, line) {
     el("span", {className: "text"}, line.text ?? ""),
     el("span", {className: "at"}, failed ? refusalText(line.unsent) : line.unsent ? _("sending …") : timeOfDay(line.at)),
     again);
+}
+
+/** Whether the microphone may be opened without a question to the person. */
+async function mayListen() {
+  try {
+    return (await navigator.permissions.query({name: /** @type {PermissionName} */ ("microphone")})).state === "granted";
+  } catch {
+    return false; // an older Firefox doesn't say
+  }
 }

@@ -36,7 +36,8 @@ export class Staff {
    *   onchange: () => void,
    *   onmessage?: (message: import("../transport.js").Message) => void,
    *   ontrack?: (kind: import("../endpoint.js").Kind, track: MediaStreamTrack) => void,
-   * }} options
+   *   endpoints?: typeof import("../endpoints.js").Endpoints,
+   * }} options `endpoints`: of a page that makes calls
    */
   constructor(options) {
     this.#options = options;
@@ -120,6 +121,7 @@ export class Staff {
       ontrack: (kind, track) => this.#options.ontrack?.(kind, track),
       storage: sessionStorage,
     });
+    if (this.#options.endpoints) this.session.attach(this.#options.endpoints);
     this.#enter("signed_in", "");
     this.session.start();
   }

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_script_has_no_import_and_no_export_left(write) -> None:
     script = bundle.script(entry, same)
     assert "import" not in script
     assert "export" not in script
+
+
+@pytest.mark.parametrize("short_names", [True, False])
+def test_a_late_part_gives_what_its_entry_exports(write, short_names: bool, tmp_path: Path) -> None:
+    """A page imports it by its address and finds the names of the source, whatever they are inside."""
+    write("base.js", "export const one = 1;\n")
+    entry = write(
+        "late.js",
+        'import {one} from "./base.js";\nexport class Thing {\n  value = one;\n}\nexport function double(number) {\n  return number * 2;\n}\n',
+    )
+    text = bundle.script(entry, same, short_names=short_names, late=True)
+    made = tmp_path / "made.mjs"
+    made.write_text(text, encoding="utf-8")
+    program = f"""const {{Thing, double, one}} = (await import({made.as_uri()!r})).default;
+    console.log(double(new Thing().value), one);"""
+    said = subprocess.run(
+        ["node", "--input-type=module", "-e", program], check=True, capture_output=True, text=True
+    )
+    assert said.stdout == "2 undefined\n"
 
 
 def test_texts_are_replaced_by_their_translation(write) -> None:

@@ -62,7 +62,7 @@ def test_the_lists_of_states_agree(pages, page):
 def test_a_staff_page_is_light(pages, page, language):
     """Page, styles and script together stay below the ceiling, gzipped."""
     html = html_of(pages, page, language)
-    names = re.findall(r"/static/([\w.]+)\?v=", html)
+    names = re.findall(r"/static/([\w.-]+)\?v=", html)
     assert len(names) == 3
     total = len(getattr(pages, page)[language].bodies["gzip"])
     total += sum(len(pages.static[name].bodies["gzip"]) for name in names)
