@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rung sends over given links: the voice is reserved first, the picture gets the rest.
+
+A way has one or more links: the sender's own, and behind the relay those of everyone who looks. What
+is sent must fit all of them, each with the redundancy and the repairs that its own losses need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from media.core.redundancy import LIGHT_LOSS_RATIO, REPAIR_LOSS_RATIO, REPAIR_RTT_S
+from media.core.rungs import (
+    CHEAP_PROTECTED,
+    LADDER,
+    Picture,
+    Rung,
+    Spec,
+    Voice,
+    Wish,
+    picture_rate_bps,
+    picture_wire_bps,
+    voice_wire_bps,
+)
+
+FIT_SHARE: Final = 0.85
+"""Of a link's rate, what is aimed at with a picture: 39 on 48 and 44 on 64 kbit/s dropped nothing and
+left the queue at 34-49 ms (measured); above it frames of uneven size queue."""
+ENTER_SHARE: Final = 0.9
+"""Of a link's rate, what the next rung may take at least before it is entered."""
+STAY_SHARE: Final = 0.97
+"""Of a link's rate, what a rung may take at least before it is left. More would fill the queue; the
+7 % above `ENTER_SHARE` are more than the estimate moves on a constant link (5 %, tested)."""
+LONG_RTT_S: Final = 0.3
+"""From here on the way alone is 150 ms, where delay begins to hurt talk (ITU-T G.114): short frames."""
+CALM_RATIO: Final = 0.4
+"""Of the loss that switches redundancy on, where it goes off: a burst of 180 ms moves the smoothed loss
+by 3 % (`media.core.bwe.losses`), and it must not toggle."""
+STILL_BYTES: Final = 6_000
+"""A still of about 320x240 in WebP, chosen: 4.8 kbit/s each 10 s."""
+STILL_S: Final = 10.0
+LATE_STILL_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link in the direction of sending, as `media.core.bwe.estimate.Estimate` knows it.
+
+    On a down-link that several senders share, the rates are the share of this one.
+    """
+
+    rate_bps: float
+    usable_bps: float
+    loss_ratio: float
+    rtt_s: float
+    queue_s: float = 0.0
+    silence_s: float = 0.0
+    """Since anything was heard of what arrives there."""
+
+
+Path = tuple[Link, ...]
+"""The sender's own link, then those of who looks. Never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What the page applies: all of it, at once."""
+
+    rung: Rung
+    voice: Voice | None
+    """None on rung `text`."""
+    copies: int
+    """Redundant frames by the sender's browser: 0, or 1, which is all that it has. The relay makes
+    those of the down-links itself (`media.core.redundancy`)."""
+    height: int = 0
+    """Of the picture; 0: no picture."""
+    fps: int = 0
+    max_bps: int = 0
+    """`maxBitrate`; 0 with a picture: the browser's own congestion control decides."""
+    key_frame_bytes: int = 0
+    wish: Wish = Wish.MOTION
+    """`degradationPreference` follows it: motion maintain-framerate, detail maintain-resolution."""
+    stills: bool = False
+    """Whether small stills have room."""
+
+    def wire_bps(self, link: Link, copies: int | None = None) -> float:
+        """Return what this costs on a link; with own control, the least that it takes.
+
+        Args:
+            link: For its losses.
+            copies: On that link, if not the sender's own.
+        """
+        total = 0.0
+        if self.voice is not None:
+            total = voice_wire_bps(self.voice, self.copies if copies is None else copies)
+        picture = LADDER[self.rung].picture(self.wish) if self.height else None
+        if picture is not None:
+            rate = self.max_bps or picture.low_bps
+            total += picture_wire_bps(picture, rate, link.loss_ratio)
+        return total
+
+
+def protected(path: Path, before: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Tell for each link whether its voice needs copies, given whether it had them before.
+
+    The table is `media.core.redundancy`'s: above `REPAIR_RTT_S` copies from `LIGHT_LOSS_RATIO` of loss
+    on, below it, where a retransmission comes in time, from `REPAIR_LOSS_RATIO`.
+    """
+    wanted = []
+    for index, link in enumerate(path):
+        loss = REPAIR_LOSS_RATIO if link.rtt_s <= REPAIR_RTT_S else LIGHT_LOSS_RATIO
+        if index < len(before) and before[index]:
+            loss *= CALM_RATIO
+        wanted.append(link.loss_ratio >= loss and link.loss_ratio > 0)
+    return tuple(wanted)
+
+
+def least_bps(rung: Rung, wish: Wish, link: Link, *, copy: bool) -> float:
+    """Return what a rung takes of a link at the least.
+
+    With a picture the copies count: the picture never takes the voice's protection. Without one they
+    are left away where they don't fit.
+    """
+    spec = LADDER[rung]
+    if not spec.voices:
+        return 0.0
+    picture = spec.picture(wish)
+    if picture is None:
+        return voice_wire_bps(spec.voices[-1], 0)
+    voice = voice_wire_bps(spec.voices[-1], int(copy))
+    return voice + picture_wire_bps(picture, picture.low_bps, link.loss_ratio)
+
+
+def short_link(
+    rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...], share: float
+) -> int | None:
+    """Return the index of the first link that a rung doesn't fit, None if it fits all."""
+    for index, link in enumerate(path):
+        if least_bps(rung, wish, link, copy=copies[index]) > share * link.rate_bps:
+            return index
+    return None
+
+
+def fit(rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...]) -> Sending:
+    """Return what the rung sends on this path.
+
+    It aims at `FIT_SHARE` of each link and at no more than is usable now; it takes up to `STAY_SHARE`
+    where the rung's least needs that. Whether the rung fits at all is the caller's to know.
+    """
+    spec = LADDER[rung]
+    if not spec.voices:
+        return Sending(rung, None, 0, wish=wish)
+    picture = spec.picture(wish)
+    long_way = sum(link.rtt_s for link in path) >= LONG_RTT_S
+    voices = spec.long_way if long_way else spec.voices
+    if picture is None:
+        return _speak(spec, voices, wish, path, copies)
+    voice = _voice_beside(picture, voices, path, copies)
+    rate = max(picture.low_bps, min(picture.high_bps, _room(picture, voice, path, copies)))
+    return Sending(
+        rung,
+        voice,
+        int(copies[0]),
+        height=picture.height,
+        fps=round(picture.fps(rate)),
+        max_bps=0 if spec.own_control else int(rate),
+        key_frame_bytes=picture.key_frame_bytes,
+        wish=wish,
+    )
+
+
+def _target_bps(link: Link) -> float:
+    return min(FIT_SHARE * link.rate_bps, link.usable_bps)
+
+
+def _room(picture: Picture, voice: Voice, path: Path, copies: tuple[bool, ...]) -> float:
+    """Return the encoder's rate that the scarcest link leaves beside a voice."""
+    return min(
+        picture_rate_bps(
+            picture, _target_bps(link) - voice_wire_bps(voice, int(copies[index])), link.loss_ratio
+        )
+        for index, link in enumerate(path)
+    )
+
+
+def _voice_beside(
+    picture: Picture, voices: tuple[Voice, ...], path: Path, copies: tuple[bool, ...]
+) -> Voice:
+    """Return the best voice that leaves the picture a good rate, else the cheapest."""
+    for voice in voices[:-1]:
+        if _room(picture, voice, path, copies) >= picture.good_bps:
+            return voice
+    return voices[-1]
+
+
+def _speak(
+    spec: Spec, voices: tuple[Voice, ...], wish: Wish, path: Path, copies: tuple[bool, ...]
+) -> Sending:
+    """Fit a voice alone: copies before sound quality, if any of it fits with copies."""
+
+    def cost(voice: Voice, index: int, *, copy: bool) -> float:
+        return voice_wire_bps(voice, int(copy and copies[index]))
+
+    # Without a picture nothing comes in bursts: the share of a link that may be entered is enough.
+    def affordable(voice: Voice, *, copy: bool) -> bool:
+        return all(
+            cost(voice, index, copy=copy) <= ENTER_SHARE * link.rate_bps
+            for index, link in enumerate(path)
+        )
+
+    chosen, copy = voices[-1], False
+    ladder = (*voices, CHEAP_PROTECTED) if spec.rung is Rung.VOICE else voices
+    options = [(voice, True) for voice in ladder] if any(copies) else []
+    for option, with_copy in (*options, *((voice, False) for voice in voices)):
+        if affordable(option, copy=with_copy):
+            chosen, copy = option, with_copy
+            break
+    spare = min(
+        FIT_SHARE * link.rate_bps - cost(chosen, index, copy=copy)
+        for index, link in enumerate(path)
+    )
+    room = spec.rung is Rung.VOICE and wish is not Wish.VOICE
+    return Sending(
+        spec.rung,
+        chosen,
+        int(copy and copies[0]),
+        wish=wish,
+        stills=room and spare >= STILL_BYTES * 8 / LATE_STILL_S,
+    )

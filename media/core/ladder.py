@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ladder: which rung one direction is on, decided from what its links are known to carry.
+
+Down at once, as far as needed. Up one rung at a time, after the link has shown for a while that it
+carries the next one without a queue; each rung that was tried and lost is tried again only after
+twice the time. Within a rung the rates follow the link. Nothing here has a clock or a link: `decide`
+gets both, so a recorded sequence of paths is a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from media.core.bwe.capacity import DRAIN_S, LARGE_QUEUE_S
+from media.core.bwe.delay import MAX_THRESHOLD_S
+from media.core.bwe.watch import SILENCE_S, WINDOW_S
+from media.core.fit import (
+    ENTER_SHARE,
+    STAY_SHARE,
+    Link,
+    Path,
+    Sending,
+    fit,
+    least_bps,
+    protected,
+    short_link,
+)
+from media.core.rungs import Rung, Wish
+
+UP_S: Final = 1.5
+"""The least time before a rung up: from `voice` to `open` in 7.5 s, so that full quality is there
+within 10 s; no less, or the step before has not shown its queue (`WINDOW_S` and a round trip)."""
+UP_MARGIN_S: Final = 0.4
+"""Beyond a link's response: two rounds of decisions."""
+BACK_S: Final = 0.5
+"""The same after an outage, up to the rung that was there before it: picture within 2 s, of which a
+round trip of 800 ms and a key frame are the rest."""
+RELAPSE_S: Final = 30.0
+"""A rung lost within this time of being entered was entered too early; links of this kind show steps
+each half minute at worst (recorded)."""
+MAX_RELAPSES: Final = 5
+"""1.5 s doubled five times is 48 s: nobody waits longer for a link that has become good."""
+FORGIVE_S: Final = 60.0
+"""One relapse is forgotten for each minute without another."""
+QUEUE_MARGIN_S: Final = 0.5
+"""A queue that stands longer than it takes the estimator to drain it, and this, is not drained by it."""
+HEARD_S: Final = 0.5
+"""Silence below this is none: frames of 60 ms and a feedback interval of 250 ms, one of them lost."""
+PICTURE_LOSS_RATIO: Final = 0.25
+"""Smoothed. Above it repairs take all of their share (`REPAIR_SHARE`) and the picture stands still."""
+CALM_LOSS_RATIO: Final = 0.15
+"""Below it a picture is tried again: bursts that take 6 % of the time smooth to 12 at most."""
+ADJUST_S: Final = 3.0
+"""Between two steps up within a rung; doubled by each that didn't last."""
+MAX_ADJUST_S: Final = 24.0
+ADJUST_LASTS_S: Final = 10.0
+EASE_S: Final = 1.0
+"""Between two steps down within a rung that are not forced: about as long as a queue takes to go."""
+WORTH_RATIO: Final = 0.12
+"""A change within a rung that is not forced must be so much: twice what the estimate moves on a
+constant link."""
+
+PROBE_MARGIN: Final = 1.25
+"""Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
+and a link just short of a rung would be probed for ever."""
+FRESH_S: Final = 10.0
+"""After an outage the smoothed loss still contains it: 0.3 of a slice of 2 s, 0.27 at first, 0.06 after
+8 s (`media.core.bwe.losses`)."""
+
+_NEVER: Final = float("-inf")
+
+
+class Reason(StrEnum):
+    """Why a move was made: shown to both people by key, a metric's label, written to the trace."""
+
+    RATE = "rate"
+    """The sender's own link carries less."""
+    WATCHER = "watcher"
+    """The link of one who looks carries less."""
+    QUEUE = "queue"
+    """A queue stands and doesn't go."""
+    LOSS = "loss"
+    """Too much is lost for a picture, or redundancy takes its room."""
+    SILENCE = "silence"
+    """Nothing arrives."""
+    BRAKE = "brake"
+    """The page has stopped the picture by itself."""
+    PROVED = "proved"
+    """The link has shown that it carries more."""
+    BACK = "back"
+    """The link is back after an outage."""
+    WISH = "wish"
+    """Somebody said what matters, or set a ceiling."""
+    REDUNDANCY = "redundancy"
+    """Losses need copies of the voice, or no longer do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change, to be applied at once."""
+
+    at: float
+    before: Rung
+    after: Rung
+    """The same as before if only the settings within the rung change."""
+    sending: Sending
+    reason: Reason
+
+
+_RUNGS: Final = len(Rung)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One direction. Made by `begin`, changed by `decide`, `wished`, `capped` and `braked` only."""
+
+    sending: Sending
+    wish: Wish
+    ceiling: Rung
+    """Never above this: data saving, no camera, a cap on the cost."""
+    since: float
+    """On this rung."""
+    protected: tuple[bool, ...] = ()
+    entered: tuple[float, ...] = (_NEVER,) * _RUNGS
+    """When each rung was last entered from below."""
+    relapses: tuple[int, ...] = (0,) * _RUNGS
+    relapsed: tuple[float, ...] = (_NEVER,) * _RUNGS
+    fits_since: float | None = None
+    """Since when the next rung has had room, without a queue."""
+    queue_since: float | None = None
+    silent: bool = False
+    silent_until: float = _NEVER
+    """End of the last outage."""
+    losses: tuple[float, ...] = ()
+    """Of each link, before an outage."""
+    back_to: Rung = Rung.TEXT
+    """Rung before an outage; `text`: there was none, or it has been reached."""
+    lossy: bool = False
+    adjusted: float = _NEVER
+    adjusted_up: float = _NEVER
+    adjust_s: float = ADJUST_S
+    asked: bool = False
+    """A wish or a ceiling has not been acted on yet."""
+
+    @property
+    def rung(self) -> Rung:
+        """Where the direction is."""
+        return self.sending.rung
+
+
+def begin(rung: Rung, path: Path, now: float, wish: Wish = Wish.MOTION) -> State:
+    """Start a direction, at the rung that a link probe has told or below if that doesn't fit."""
+    copies = protected(path, ())
+    rung = min(rung, _ceiling(wish, Rung.OPEN, lossy=False))
+    rung = _highest(rung, wish, path, copies)
+    return State(fit(rung, wish, path, copies), wish, Rung.OPEN, now, copies)
+
+
+def wished(state: State, wish: Wish) -> State:
+    """Say what matters; the next `decide` acts on it."""
+    return replace(state, wish=wish, asked=state.asked or wish is not state.wish)
+
+
+def capped(state: State, ceiling: Rung) -> State:
+    """Set the highest rung; the next `decide` acts on it."""
+    return replace(state, ceiling=ceiling, asked=state.asked or ceiling is not state.ceiling)
+
+
+def braked(state: State, path: Path, now: float) -> tuple[State, Move | None]:
+    """Take the page's report that it has stopped the picture: only `decide` raises it again."""
+    if state.rung <= Rung.VOICE:
+        return state, None
+    return _down(state, Rung.VOICE, Reason.BRAKE, path, now)
+
+
+def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
+    """Decide what the direction sends from now on; to be asked about five times a second.
+
+    Args:
+        state: As returned last time.
+        path: The sender's own link, then those of everybody who looks; not empty.
+        now: Seconds; not before the last call's.
+
+    Returns:
+        The new state, and a move if anything is to be applied.
+    """
+    state, path = _without_outage(state, path, now)
+    state = _noted(state, path, now)
+    below = _forced_down(state, path, now)
+    if below is not None:
+        target, reason = below
+        return _down(replace(state, asked=False), target, reason, path, now)
+    if not state.silent and state.fits_since is not None:
+        waited = now - max(state.fits_since, state.since)
+        if waited >= _hold_s(state, path):
+            return _up(state, path, now)
+    return _adjust(state, path, now)
+
+
+def next_bps(state: State, link: Link, *, copy: bool = False) -> float:
+    """Return what a link must carry for the next rung to be entered; 0 if there is none.
+
+    That is what its estimator should be asked to probe for.
+
+    Args:
+        state: Of the direction.
+        link: The one to be probed.
+        copy: Whether its voice needs copies.
+    """
+    if state.rung >= _ceiling(state.wish, state.ceiling, lossy=False):
+        return 0.0
+    return least_bps(Rung(state.rung + 1), state.wish, link, copy=copy) / ENTER_SHARE * PROBE_MARGIN
+
+
+def _ceiling(wish: Wish, ceiling: Rung, *, lossy: bool) -> Rung:
+    return min(ceiling, Rung.VOICE) if lossy or wish is Wish.VOICE else ceiling
+
+
+def _highest(rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...]) -> Rung:
+    """Return the highest rung up to this one that the path carries."""
+    for lower in range(rung, Rung.TEXT, -1):
+        if short_link(Rung(lower), wish, path, copies, STAY_SHARE) is None:
+            return Rung(lower)
+    return Rung.TEXT
+
+
+def _without_outage(state: State, path: Path, now: float) -> tuple[State, Path]:
+    """Note silence, and take out of the links' losses what an outage has put there."""
+    silence_s = max(link.silence_s for link in path)
+    silent = silence_s >= SILENCE_S or (state.silent and silence_s >= HEARD_S)
+    if silent or state.silent:
+        state = replace(state, silent=silent, silent_until=now)
+    if now - state.silent_until >= FRESH_S or len(state.losses) != len(path):
+        return replace(state, losses=tuple(link.loss_ratio for link in path)), path
+    path = tuple(
+        replace(link, loss_ratio=min(link.loss_ratio, before))
+        for link, before in zip(path, state.losses, strict=True)
+    )
+    return state, path
+
+
+def _noted(state: State, path: Path, now: float) -> State:
+    """Take in what the path says, without deciding anything."""
+    copies = protected(path, state.protected)
+    loss = max(link.loss_ratio for link in path)
+    lossy = loss >= (CALM_LOSS_RATIO if state.lossy else PICTURE_LOSS_RATIO)
+    queue_s = max(link.queue_s for link in path)
+    queue_since = state.queue_since
+    if queue_s <= LARGE_QUEUE_S:
+        queue_since = None
+    elif queue_since is None:
+        queue_since = now
+    relapses, relapsed = state.relapses, state.relapsed
+    if any(n and now - at >= FORGIVE_S for n, at in zip(relapses, relapsed, strict=True)):
+        old = [n and now - at >= FORGIVE_S for n, at in zip(relapses, relapsed, strict=True)]
+        relapses = tuple(n - 1 if o else n for n, o in zip(relapses, old, strict=True))
+        relapsed = tuple(now if o else at for at, o in zip(relapsed, old, strict=True))
+    state = replace(
+        state, protected=copies, lossy=lossy, queue_since=queue_since,
+        relapses=relapses, relapsed=relapsed,
+    )  # fmt: skip
+    room = queue_s <= MAX_THRESHOLD_S and not state.silent and _next_fits(state, path)
+    if not room:
+        return replace(state, fits_since=None)
+    return state if state.fits_since is not None else replace(state, fits_since=now)
+
+
+def _next_fits(state: State, path: Path) -> bool:
+    if state.rung >= _ceiling(state.wish, state.ceiling, lossy=state.lossy):
+        return False
+    share = STAY_SHARE if state.rung < state.back_to else ENTER_SHARE
+    # With all copies that may soon be wanted, or a little more loss takes the rung away again.
+    copies = protected(path, (True,) * len(path))
+    return short_link(Rung(state.rung + 1), state.wish, path, copies, share) is None
+
+
+def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason] | None:
+    """Return where to and why if the direction can't stay where it is."""
+    rung = state.rung
+    ceiling = _ceiling(state.wish, state.ceiling, lossy=False)
+    if rung > ceiling:
+        return _highest(ceiling, state.wish, path, state.protected), Reason.WISH
+    if state.silent and rung > Rung.VOICE:
+        return Rung.VOICE, Reason.SILENCE
+    short = short_link(rung, state.wish, path, state.protected, STAY_SHARE)
+    if short is not None:
+        target = _highest(rung, state.wish, path, state.protected)
+        unprotected = short_link(rung, state.wish, path, (False,) * len(path), STAY_SHARE)
+        if unprotected is None:
+            return target, Reason.LOSS
+        return target, Reason.WATCHER if short else Reason.RATE
+    if state.lossy and rung > Rung.VOICE:
+        return Rung.VOICE, Reason.LOSS
+    if state.queue_since is not None and rung > Rung.VOICE_MIN:
+        stands_s = now - max(state.queue_since, state.since)
+        if stands_s >= DRAIN_S + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
+            return Rung(rung - 1), Reason.QUEUE
+    return None
+
+
+def _round_trip_s(path: Path) -> float:
+    return max(link.rtt_s for link in path)
+
+
+def _hold_s(state: State, path: Path) -> float:
+    """Return how long the next rung must have had room before it is entered."""
+    rung = state.rung + 1
+    base_s = max(UP_S, _round_trip_s(path) + WINDOW_S + UP_MARGIN_S)
+    if rung <= state.back_to:
+        base_s = BACK_S
+    return base_s * float(2 ** state.relapses[rung])
+
+
+def _down(
+    state: State, target: Rung, reason: Reason, path: Path, now: float
+) -> tuple[State, Move | None]:
+    before = state.rung
+    relapses, relapsed = list(state.relapses), list(state.relapsed)
+    if reason is not Reason.WISH:
+        for rung in range(target + 1, before + 1):
+            if now - state.entered[rung] < RELAPSE_S:
+                relapses[rung] = min(MAX_RELAPSES, relapses[rung] + 1)
+                relapsed[rung] = now
+    back_to = Rung.TEXT
+    if reason is Reason.SILENCE:
+        back_to = max(before, state.back_to)
+    sending = fit(target, state.wish, path, state.protected)
+    state = replace(
+        state, sending=sending, since=now, relapses=tuple(relapses), relapsed=tuple(relapsed),
+        fits_since=None, queue_since=None, back_to=back_to, adjusted=now,
+    )  # fmt: skip
+    return state, Move(now, before, target, sending, reason)
+
+
+def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
+    before = state.rung
+    rung = Rung(before + 1)
+    reason = Reason.BACK if rung <= state.back_to else Reason.PROVED
+    entered = tuple(now if i == rung else at for i, at in enumerate(state.entered))
+    sending = fit(rung, state.wish, path, state.protected)
+    state = replace(
+        state, sending=sending, since=now, entered=entered, fits_since=None, adjusted=now,
+        adjusted_up=now, asked=False,
+        back_to=Rung.TEXT if rung >= state.back_to else state.back_to,
+    )  # fmt: skip
+    return state, Move(now, before, rung, sending, reason)
+
+
+def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
+    """Follow the link within the rung."""
+    if state.silent and not state.asked:
+        return state, None
+    sending = state.sending
+    target = fit(state.rung, state.wish, path, state.protected)
+    if target == sending:
+        return replace(state, asked=False) if state.asked else state, None
+    if state.asked:
+        return _set(replace(state, asked=False), target, Reason.WISH, now)
+    if target.copies > sending.copies:
+        return _set(state, target, Reason.REDUNDANCY, now)
+    if _too_much(sending, state.protected, path):
+        return _set(state, target, Reason.RATE, now)
+    costs, now_costs = target.wire_bps(path[0]), sending.wire_bps(path[0])
+    if costs < now_costs * (1 - WORTH_RATIO):
+        if now - state.adjusted < EASE_S:
+            return state, None
+        dearer = target.copies != sending.copies
+        return _set(state, target, Reason.REDUNDANCY if dearer else Reason.RATE, now)
+    worth = costs > now_costs * (1 + WORTH_RATIO) or target.copies != sending.copies
+    calm = state.queue_since is None and now - state.adjusted >= state.adjust_s
+    if calm and (worth or target.stills > sending.stills):
+        return _set(state, target, Reason.PROVED, now)
+    return state, None
+
+
+def _too_much(sending: Sending, copies: tuple[bool, ...], path: Path) -> bool:
+    """Tell whether what is sent is more than a link of the path carries."""
+    picture = sending.height > 0
+    return any(
+        sending.wire_bps(link, int(copies[index]) if index and picture else None)
+        > STAY_SHARE * link.rate_bps
+        for index, link in enumerate(path)
+    )
+
+
+def _set(state: State, target: Sending, reason: Reason, now: float) -> tuple[State, Move]:
+    """Change what is sent within the rung."""
+    adjust_s, adjusted_up = state.adjust_s, state.adjusted_up
+    if reason is Reason.PROVED:
+        if now - adjusted_up >= 2 * adjust_s + ADJUST_LASTS_S:
+            adjust_s = max(ADJUST_S, adjust_s / 2)
+        adjusted_up = now
+    elif reason is Reason.RATE and now - adjusted_up < ADJUST_LASTS_S:
+        adjust_s = min(MAX_ADJUST_S, adjust_s * 2)
+    state = replace(state, sending=target, adjusted=now, adjusted_up=adjusted_up, adjust_s=adjust_s)
+    return state, Move(now, target.rung, target.rung, target, reason)

@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions of the ladder, from links as they would be reported five times a second."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from media.core.brake import brake
+from media.core.fit import STAY_SHARE, Link, Path
+from media.core.ladder import (
+    MAX_RELAPSES,
+    RELAPSE_S,
+    Move,
+    Reason,
+    State,
+    begin,
+    braked,
+    capped,
+    decide,
+    next_bps,
+    wished,
+)
+from media.core.rungs import Rung, Wish
+
+STEP_S = 0.2
+GOOD = Link(5e6, 5e6, 0.0, 0.05)
+Look = Callable[[float], Path]
+
+
+def link(rate_bps: float, loss: float = 0.0, rtt_s: float = 0.1, **other: float) -> Link:
+    return Link(rate_bps, rate_bps, loss, rtt_s, **other)
+
+
+def run(
+    state: State, look: Look, seconds: float, since: float = 0.0
+) -> tuple[State, list[Move], list[Rung]]:
+    """Decide five times a second."""
+    moves, rungs = [], []
+    for i in range(round(seconds / STEP_S)):
+        now = since + i * STEP_S
+        state, move = decide(state, look(now), now)
+        if move is not None:
+            assert move.at == now
+            assert move.sending == state.sending
+            moves.append(move)
+        rungs.append(state.rung)
+    return state, moves, rungs
+
+
+def steps(moves: list[Move]) -> list[Move]:
+    return [move for move in moves if move.before is not move.after]
+
+
+def settled(rate_bps: float, loss: float = 0.0, rtt_s: float = 0.1) -> State:
+    """Return the state after a minute on a link."""
+    path = (link(rate_bps, loss, rtt_s),)
+    return run(begin(Rung.VOICE, path, -60.0), lambda _: path, 60, -60.0)[0]
+
+
+def test_a_good_link_has_all_within_ten_seconds() -> None:
+    """From the voice alone, rung by rung, never two at once, to the open in under 10 s; then nothing."""
+    state, moves, _ = run(begin(Rung.VOICE, (GOOD,), 0.0), lambda _: (GOOD,), 60)
+    assert state.rung is Rung.OPEN
+    assert [m.after for m in moves] == [*Rung][Rung.GLIMPSE :]
+    assert all(m.reason is Reason.PROVED for m in moves)
+    assert moves[-1].at <= 10
+
+
+def test_down_at_once_and_as_far_as_needed() -> None:
+    """From standard on 1 Mbit/s to what 40 kbit/s carry: one move, in the same decision."""
+    state = settled(1e6)
+    assert state.rung is Rung.STANDARD
+    state, move = decide(state, (link(40e3),), 0.0)
+    assert move is not None
+    assert (move.before, move.after, move.reason) == (Rung.STANDARD, Rung.GLIMPSE, Reason.RATE)
+    assert move.sending.wire_bps(link(40e3)) <= STAY_SHARE * 40e3
+
+
+def test_each_rung_has_its_link() -> None:
+    """What a link of each rate ends at, without losses: the design's table read from the right."""
+    ends = {
+        4e3: Rung.TEXT, 20e3: Rung.VOICE_MIN, 30e3: Rung.VOICE, 48e3: Rung.GLIMPSE,
+        120e3: Rung.SMALL, 250e3: Rung.MEDIUM, 600e3: Rung.STANDARD, 2e6: Rung.OPEN,
+    }  # fmt: skip
+    assert {rate: settled(rate).rung for rate in ends} == ends
+
+
+def test_back_within_thirty_seconds() -> None:
+    """1000 -> 100 kbit/s for 30 s -> 1000, the estimate doubling in 4 s: back after at most 30 s."""
+
+    def look(now: float) -> Path:
+        if now < 30:
+            return (link(100e3),)
+        return (link(min(1e6, 100e3 * 2 ** ((now - 30) / 4))),)
+
+    before = settled(1e6)
+    state, moves, rungs = run(before, look, 60)
+    assert moves[0].at == 0.0
+    assert moves[0].after is Rung.SMALL
+    assert before.rung in rungs[round(30 / STEP_S) : round(60 / STEP_S)]
+    assert state.rung is before.rung
+    assert len(steps(moves)) == 3
+
+
+def test_slower_after_each_relapse() -> None:
+    """A link that takes each step up away after 2 s: waits double, up to the bound, and no further."""
+    state = settled(120e3)
+    now, waits, lost = 0.0, [], 0.0
+    for _ in range(MAX_RELAPSES + 4):
+        while state.rung is Rung.SMALL:
+            state, _ = decide(state, (link(300e3),), now)
+            now += STEP_S
+            assert now - lost < 90
+        waits.append(now - lost)
+        now += 2
+        state, move = decide(state, (link(120e3),), now)
+        assert move is not None
+        assert move.reason is Reason.RATE
+        lost = now
+    for short, long in pairwise(waits[: MAX_RELAPSES + 1]):
+        assert long > 1.6 * short
+    assert 40 < waits[-1] < 60
+
+
+def test_a_relapse_is_forgiven() -> None:
+    """After ten minutes on the rung nothing is held against it."""
+    state = settled(120e3)
+    state, _, _ = run(state, lambda now: (link(300e3 if now % 8 > 2 else 120e3),), 60)
+    assert max(state.relapses) >= 2
+    state, _, _ = run(state, lambda _: (link(300e3),), 600, 60.0)
+    assert max(state.relapses) == 0
+    assert state.rung is Rung.MEDIUM
+
+
+def test_a_queue_that_stands_takes_a_rung() -> None:
+    """400 ms of queue for 4 s, whatever the rate says: one rung down; a short one does nothing."""
+    state = settled(300e3)
+    assert state.rung is Rung.MEDIUM
+    short = lambda now: (link(300e3, queue_s=0.4 if now < 2 else 0.0),)  # noqa: E731
+    assert not steps(run(state, short, 10)[1])
+    after, moves, _ = run(state, lambda _: (link(300e3, queue_s=0.4),), 4)
+    assert [m.reason for m in steps(moves)] == [Reason.QUEUE]
+    assert after.rung is Rung.SMALL
+
+
+def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
+    """20 s of nothing: voice after 2 s; 1 s after the link is back a picture, in 2.5 s the rung."""
+
+    def look(now: float) -> Path:
+        dark = 5 <= now < 25
+        # The smoothed loss contains the outage for some seconds.
+        loss = 0.02 if now < 25 else 0.02 + 0.3 * 0.7 ** ((now - 25) / 2)
+        return (link(384e3, loss, 0.25, silence_s=now - 5 if dark else 0.05),)
+
+    before = settled(384e3, 0.02, 0.25)
+    state, moves, _ = run(before, look, 40)
+    assert before.rung is state.rung is Rung.MEDIUM
+    taken, *back = steps(moves)
+    assert (taken.after, taken.reason) == (Rung.VOICE, Reason.SILENCE)
+    assert 7 <= taken.at < 7.5
+    assert [m.reason for m in back] == [Reason.BACK] * 3
+    assert back[0].at <= 26
+    assert back[-1].at <= 27.5
+
+
+def test_the_pages_brake_is_raised_by_the_ladder_only() -> None:
+    """A picture that the page has stopped is voice; it comes back rung by rung, later each time."""
+    path = (link(600e3),)
+    state = settled(600e3)
+    gaps = []
+    for now in (0.0, 100.0, 110.0):
+        state, move = braked(state, path, now)
+        assert move is not None
+        assert (move.after, move.reason) == (Rung.VOICE, Reason.BRAKE)
+        state, moves, _ = run(state, lambda _: path, 9, now)
+        gaps.append(steps(moves)[0].at - now)
+    assert gaps[0] < 2
+    assert gaps[2] > 1.6 * gaps[0]
+    assert braked(begin(Rung.VOICE, path, 0.0), path, 0.0)[1] is None
+
+
+def test_brake_thresholds_follow_the_link() -> None:
+    """A page on 800 ms waits longer than one on 50; without a picture there is nothing to stop."""
+    short = brake(settled(600e3), (link(600e3, rtt_s=0.05),), 0.05)
+    long = brake(settled(600e3), (link(600e3, rtt_s=0.8),), 0.8)
+    assert short is not None
+    assert long is not None
+    assert short.no_report_s == pytest.approx(3.025)
+    assert short.round_trip_s == pytest.approx(0.75)
+    assert long.round_trip_s == pytest.approx(1.6)
+    assert long.no_report_s > short.no_report_s
+    assert short.rung is Rung.VOICE
+    assert brake(settled(30e3), (link(30e3),), 0.1) is None
+
+
+def test_a_wish_is_acted_on_at_once() -> None:
+    """Detail changes the picture in place; voice only takes it away; motion brings it back in steps."""
+    path = (link(250e3),)
+    state = settled(250e3)
+    state, move = decide(wished(state, Wish.DETAIL), path, 0.0)
+    assert move is not None
+    assert (move.after, move.reason, move.sending.height) == (Rung.MEDIUM, Reason.WISH, 360)
+    assert decide(state, path, 0.2)[1] is None
+    state, move = decide(wished(state, Wish.VOICE), path, 1.0)
+    assert move is not None
+    assert (move.after, move.reason) == (Rung.VOICE, Reason.WISH)
+    assert not steps(run(state, lambda _: path, 30, 1.2)[1])
+    state, _, _ = run(wished(state, Wish.MOTION), lambda _: path, 10, 32.0)
+    assert state.rung is Rung.MEDIUM
+    assert max(state.relapses) == 0
+
+
+def test_a_ceiling_holds() -> None:
+    """With a ceiling nothing goes above it; lifted, it goes on."""
+    state = capped(settled(600e3), Rung.SMALL)
+    state, moves, _ = run(state, lambda _: (link(600e3),), 20)
+    assert (moves[0].after, moves[0].reason) == (Rung.SMALL, Reason.WISH)
+    assert next_bps(state, link(600e3)) == 0
+    state, _, _ = run(capped(state, Rung.OPEN), lambda _: (link(600e3),), 10, 20.0)
+    assert state.rung is Rung.STANDARD
+
+
+def test_losses_bring_redundancy_at_once_and_take_it_slowly() -> None:
+    """3 % on 500 ms: a copy in the next decision; it goes when loss is under 0.4 %, not before 3 s."""
+    state = settled(300e3, 0.0, 0.5)
+    state, move = decide(state, (link(300e3, 0.03, 0.5),), 0.0)
+    assert move is not None
+    assert (move.reason, move.sending.copies) == (Reason.REDUNDANCY, 1)
+    state, _, _ = run(state, lambda _: (link(300e3, 0.006, 0.5),), 10, 0.2)
+    assert state.sending.copies == 1
+    state, _, _ = run(state, lambda _: (link(300e3, 0.0, 0.5),), 10, 10.2)
+    assert state.sending.copies == 0
+
+
+def test_heavy_loss_is_no_link_for_a_picture() -> None:
+    """30 % of loss: voice; 20 doesn't bring the picture back, 12 does."""
+    state, moves, _ = run(settled(300e3), lambda _: (link(300e3, 0.3),), 1)
+    assert (state.rung, steps(moves)[0].reason) == (Rung.VOICE, Reason.LOSS)
+    state, moves, _ = run(state, lambda _: (link(300e3, 0.2),), 20, 1.0)
+    assert not steps(moves)
+    state, moves, _ = run(state, lambda _: (link(300e3, 0.12),), 20, 21.0)
+    assert state.rung > Rung.VOICE
+
+
+def test_the_reason_names_the_watchers_link() -> None:
+    """What a watcher's link takes away is told as such, not as the sender's."""
+    state = settled(600e3)
+    state, _ = decide(state, (link(600e3), link(600e3)), 0.0)
+    state, move = decide(state, (link(600e3), link(50e3)), 0.2)
+    assert move is not None
+    assert (move.after, move.reason) == (Rung.GLIMPSE, Reason.WATCHER)
+
+
+def test_probes_are_for_the_next_rung() -> None:
+    """What is asked of a probe suffices to enter the next rung; at the top nothing is asked."""
+    state = settled(120e3)
+    wanted = next_bps(state, link(120e3))
+    after, _, _ = run(state, lambda _: (link(wanted),), 10)
+    assert after.rung > state.rung
+    assert next_bps(settled(5e6), GOOD) == 0
+
+
+def test_within_a_rung_the_rate_follows() -> None:
+    """120 to 95 kbit/s: less picture at once, same rung; back: more, but not more often than each 3 s."""
+    state = settled(140e3)
+    state, move = decide(state, (link(100e3),), 0.0)
+    assert move is not None
+    assert move.after is Rung.SMALL
+    state, moves, _ = run(state, lambda _: (link(140e3),), 10, 0.2)
+    assert [m.reason for m in moves] == [Reason.PROVED]
+    assert moves[0].at >= 3
+
+
+def test_two_falls_are_two_cuts() -> None:
+    """What is more than the link carries goes at once, however short ago the last cut was."""
+    state = settled(140e3)
+    for now, rate in ((0.0, 115e3), (0.2, 95e3)):
+        state, move = decide(state, (link(rate),), now)
+        assert move is not None
+        assert (move.after, move.reason) == (Rung.SMALL, Reason.RATE)
+        assert state.sending.wire_bps(link(rate)) <= STAY_SHARE * rate
+
+
+def test_a_rung_is_entered_with_the_copies_that_it_may_need() -> None:
+    """0.9 % on 500 ms: no copies yet, but a rung that a little more loss would take is not tried."""
+    state = settled(38e3, 0.009, 0.5)
+    assert state.protected == (False,)
+    assert state.rung is Rung.VOICE
+    assert settled(38e3, 0.001, 0.5).rung is Rung.GLIMPSE
+
+
+# -- any link
+
+quality = st.tuples(
+    st.floats(3.6, 6.7).map(lambda x: 10**x),  # rate: 4 kbit/s to 5 Mbit/s
+    st.floats(0.3, 2.0),  # usable to rate
+    st.one_of(st.just(0.0), st.floats(0, 0.4)),  # loss
+    st.floats(0.0, 1.0),  # round trip
+    st.one_of(st.just(0.0), st.floats(0, 1)),  # queue
+    st.sampled_from([0.05, 0.05, 0.05, 3.0]),  # silence
+    st.floats(0.2, 25.0),  # lasts
+)
+
+
+def as_look(pieces: list[tuple[float, ...]]) -> Look:
+    def look(now: float) -> Path:
+        at = now % sum(one[6] for one in pieces)
+        for piece in pieces:
+            at -= piece[6]
+            if at < 0:
+                break
+        rate, usable, loss, rtt_s, queue_s, silence_s, _ = piece
+        return (Link(rate, rate * usable, loss, rtt_s, queue_s, silence_s),)
+
+    return look
+
+
+def busiest(moves: list[Move], since: float) -> int:
+    """Return the most moves in any minute from a time on."""
+    ats = [m.at for m in moves if m.at >= since]
+    return max((sum(a <= b < a + 60 for b in ats) for a in ats), default=0)
+
+
+@given(st.lists(quality, min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_any_link_any_time(pieces: list[tuple[float, ...]]) -> None:
+    """Up by one, never above the ceiling or the link's share, and few moves in any minute."""
+    look = as_look(pieces)
+    state = begin(Rung.VOICE, look(0.0), 0.0)
+    moves = []
+    for i in range(900):
+        now = i * STEP_S
+        path = look(now)
+        state, move = decide(state, path, now)
+        if move is not None:
+            assert move.after <= move.before + 1
+            assert move.before is not move.after or move.sending.rung is move.after
+            moves.append(move)
+        if not any(look(now - j * STEP_S)[0].silence_s > 1 for j in range(60)):
+            assert state.sending.wire_bps(path[0]) <= STAY_SHARE * path[0].rate_bps + 1
+        assert (state.sending.voice is None) == (state.rung is Rung.TEXT)
+    assert busiest(steps(moves), 0) <= 24
+    assert busiest(moves, 0) <= 70
+
+
+def test_an_enemy_is_outwaited() -> None:
+    """A link that falls whenever it was trusted and recovers at once: 8 steps a minute after three."""
+    for low in (10e3, 60e3):
+        state, moves = begin(Rung.VOICE, (GOOD,), 0.0), []
+        fall = 0
+        for i in range(5 * 600):
+            now = i * STEP_S
+            state, move = decide(state, (link(low),) if fall else (GOOD,), now)
+            fall = max(0, fall - 1)
+            if move is not None:
+                moves.append(move)
+                fall = 1 if move.after > move.before else fall
+        assert busiest(steps(moves), 180) <= 8
+        assert busiest(steps(moves), 0) <= 30
+
+
+@given(
+    st.lists(st.floats(0.9, 1.1), min_size=20, max_size=60),
+    st.floats(4.3, 6.3).map(lambda x: 10**x),
+    st.floats(0, 0.1),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_noisy_estimate_is_no_oscillation(noise: list[float], rate: float, loss: float) -> None:
+    """10 % of noise around any constant rate: after two minutes at most four steps in five."""
+    state = begin(Rung.VOICE, (link(rate, loss, 0.4),), 0.0)
+    look = lambda now: (link(rate * noise[int(now / 0.6) % len(noise)], loss, 0.4),)  # noqa: E731
+    _, moves, _ = run(state, look, 420)
+    assert sum(m.at > 120 for m in steps(moves)) <= 20
+    assert busiest(steps(moves), 120) <= 6
+
+
+@given(st.lists(quality, min_size=1, max_size=4), st.floats(1, 20), st.floats(0, 60))
+@settings(max_examples=40, deadline=None)
+def test_more_rate_is_never_less(
+    pieces: list[tuple[float, ...]], factor: float, seconds: float
+) -> None:
+    """From any state the same decision with a faster link ends on the same rung or a higher one."""
+    look = as_look(pieces)
+    state, _, _ = run(begin(Rung.VOICE, look(0.0), 0.0), look, seconds)
+    now = seconds + 0.2
+    slow = look(now)[0]
+    fast = replace(slow, rate_bps=slow.rate_bps * factor, usable_bps=slow.usable_bps * factor)
+    assert decide(state, (fast,), now)[0].rung >= decide(state, (slow,), now)[0].rung
+
+
+@given(
+    st.floats(3.6, 6.7).map(lambda x: 10**x),
+    st.floats(1, 10),
+    st.floats(0, 0.12),
+    st.floats(0, 1),
+    st.sampled_from(Wish),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_faster_link_ends_higher(
+    rate: float, factor: float, loss: float, rtt_s: float, wish: Wish
+) -> None:
+    """On constant links: the faster one ends on the same rung or above, and stays there."""
+    ends = []
+    for bps in (rate, rate * factor):
+        path = (link(bps, loss, rtt_s),)
+        state, moves, _ = run(begin(Rung.TEXT, path, 0.0, wish), lambda _, path=path: path, 40)
+        assert all(m.after > m.before for m in steps(moves))
+        assert not [m for m in moves if m.at > 25]
+        ends.append(state.rung)
+    assert ends[1] >= ends[0]
+
+
+def test_the_same_trace_gives_the_same_moves() -> None:
+    """A recorded sequence of paths replays to the same moves: nothing else goes in."""
+    look = as_look(
+        [(90e3, 1.0, 0.05, 0.4, 0.1, 0.05, 11.0), (700e3, 0.8, 0.0, 0.2, 0.0, 0.05, 30.0)]
+    )
+    first, second = (run(begin(Rung.VOICE, look(0.0), 0.0), look, 120)[1] for _ in range(2))
+    assert first == second
+    assert len(first) > 3
+    assert RELAPSE_S == 30
