@@ -15,6 +15,7 @@ from media.core.descriptor import VideoCodec
 from media.core.extensions import NO_EXTENSIONS, ExtensionWriter
 from media.core.hold import VOICE_SHORT_RTT_S
 from media.core.inbound import InboundStream
+from media.core.limits import voice_wire_bps
 from media.core.outbound import OutboundVideo, OutboundVoice
 from media.core.red import RedWriter
 from media.core.redundancy import distances
@@ -127,7 +128,7 @@ class Source:
     def poll(self, now: float) -> None:
         """Give up what has waited too long; ask the sender for what is missing."""
         stream, seat = self.stream, self.seat
-        if self.repairs:
+        if self.repairs and now - self.heard_at < LIVE_S:
             packets, numbers, key_frame = stream.poll(now, seat.rtt.smoothed_s, seat.up_budget)
             if numbers or key_frame:
                 seat.ask(self.ssrc, numbers, key_frame=key_frame)
@@ -147,14 +148,18 @@ class Source:
 class _Sink:
     """What both kinds have in common: whose it is, and whom it follows."""
 
-    __slots__ = ("_mid", "_target", "seat", "source")
+    __slots__ = ("_mid", "_target", "first_number", "seat", "source")
 
     seat: Seat
     source: Source | None
+    first_number: int
+    """Sequence number of its first packet."""
 
     def __init__(self, seat: Seat, target: Mapping[str, int], mid: bytes) -> None:
         self.seat = seat
         self.source = None
+        # Low enough not to wrap before a browser's first report.
+        self.first_number = 1 + secrets.randbits(15)
         self._target = target
         self._mid = mid
 
@@ -164,7 +169,7 @@ class _Sink:
             clock_rate,
             {each: each for each in payload_types},
             self._extensions(self.seat),
-            number=secrets.randbits(15),
+            number=self.first_number,
             timestamp=secrets.randbits(32),
         )
 
@@ -175,7 +180,7 @@ class _Sink:
 class VoiceSink(_Sink):
     """The voice that a leg hears."""
 
-    __slots__ = ("flowing", "out", "red_bps")
+    __slots__ = ("_frame_bytes", "flowing", "out", "red_bps")
 
     flowing: bool
     """Whether a packet has gone out since forwarding began."""
@@ -186,6 +191,7 @@ class VoiceSink(_Sink):
         super().__init__(seat, target, MID_AUDIO)
         self.flowing = False
         self.red_bps = 0.0
+        self._frame_bytes = 60.0
         self.out = OutboundVoice(
             self._rewriter(ssrc, VOICE_HZ, [OPUS]),
             seat.down_budget,
@@ -202,6 +208,7 @@ class VoiceSink(_Sink):
     def forward(self, packet: RtpPacket, now: float) -> None:
         """Write, encrypt, send (hot path)."""
         seat = self.seat
+        self._frame_bytes += (packet.payload_end - packet.payload_at - self._frame_bytes) * 0.0625
         size = self.out.write(packet, _scratch, now, seat.number)
         if size:
             sent = seat.send(_scratch, size, Weight.VOICE, now)
@@ -214,11 +221,9 @@ class VoiceSink(_Sink):
         source = self.source
         if source is None or not source.frame_ticks:
             return
-        reception = source.stream.reception
         frame_s = source.frame_ticks / VOICE_HZ
-        payload_bytes = max(8.0, reception.mean_bytes - 12)
-        voice_bps = payload_bytes * 8 / frame_s
-        spare_bps = usable_bps - voice_bps - 64 * 8 / frame_s
+        voice_bps = self._frame_bytes * 8 / frame_s
+        spare_bps = usable_bps - voice_wire_bps(voice_bps, frame_s * 1_000, doubled=False)
         self.out.red.distances = chosen = distances(
             loss_ratio, rtt_s, frame_s, voice_bps, spare_bps
         )

@@ -18,6 +18,7 @@ from media.relay.seat import Seat
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from media.core.bwe.estimate import Estimate
     from media.relay.description import Answer, Offer
     from media.relay.drops import Drops
     from media.relay.leg import Leg
@@ -29,8 +30,10 @@ REPORTS_EVERY: Final = 10
 """In turns of `LOOK_S`. A report a second costs 1 kbit/s; browsers do the same."""
 DEAD_S: Final = 3.0
 """A leg silent for so long says nothing of what its participant can take, if there is a newer one."""
-PROBE_RATIO: Final = 1.5
-"""Over what a way is known to carry, if its sender could send more."""
+TRY_RATIO: Final = 2.0
+KNOWN_RATIO: Final = 1.12
+"""Over what a way is known to carry, at most, if its sender could send more: a way that was seen full lately
+is asked carefully. A limit takes a round trip and more to be obeyed, and a thin queue holds 600 ms."""
 
 
 class Room:
@@ -99,7 +102,7 @@ class Room:
         now = self.clock()
         seat.accept(answer, now)
         self._open_seats(now)
-        self._limit(seat, self.start_bps, 0.0, now)
+        self._limit(seat, self.start_bps, self.start_bps, 0.0, now)
 
     def unseat(self, leg_id: str) -> None:
         """Take a leg's place away."""
@@ -228,15 +231,20 @@ class Room:
     def _limit_all(self, now: float) -> None:
         for seat in self._open:
             up = seat.up.estimate(now)
-            rate_bps = up.usable_bps
+            usable_bps, rate_bps = _careful(up), up.rate_bps
             for watcher in self._watchers(seat, now):
                 down = watcher.downlink(now)
                 red_bps = watcher.voice.red_bps if watcher.voice is not None else 0.0
-                can_bps = max(0.0, down.usable_bps - red_bps)
-                if can_bps < up.usable_bps:
-                    watcher.probe(min(PICTURE_MAX_BPS, down.rate_bps * PROBE_RATIO), now)
-                rate_bps = min(rate_bps, can_bps)
-            self._limit(seat, rate_bps, up.loss_ratio, now)
+                can_bps = _careful(down) - red_bps
+                if can_bps < usable_bps:
+                    ratio = KNOWN_RATIO if down.confident else TRY_RATIO
+                    watcher.probe(min(PICTURE_MAX_BPS, down.rate_bps * ratio), now)
+                usable_bps = min(usable_bps, can_bps)
+                rate_bps = min(rate_bps, down.rate_bps - red_bps)
+                watcher.down_budget.set_rate(
+                    max(down.usable_bps, down.rate_bps, seat.cap.wire_bps), now
+                )
+            self._limit(seat, usable_bps, rate_bps, up.loss_ratio, now)
 
     def _watchers(self, sender: Seat, now: float) -> Iterable[Seat]:
         """Return the legs that get what this one sends; of a participant's dead ones none that has a newer."""
@@ -250,8 +258,10 @@ class Room:
             if now - seat.heard_at < DEAD_S or newest[seat.participant] is seat
         ]
 
-    def _limit(self, seat: Seat, rate_bps: float, loss_ratio: float, now: float) -> None:
-        limits = seat.cap.update(rate_bps, loss_ratio, now)
+    def _limit(
+        self, seat: Seat, usable_bps: float, rate_bps: float, loss_ratio: float, now: float
+    ) -> None:
+        limits = seat.cap.update(usable_bps, rate_bps, loss_ratio, now)
         if limits is not None:
             self._on_limits(seat.leg_id, limits)
 
@@ -288,3 +298,9 @@ class Room:
             redundancy=voice.out.red.distances if voice is not None else (),
             limits=seat.cap.told,
         )
+
+
+def _careful(estimate: Estimate) -> float:
+    """Return what a way may be given now."""
+    ratio = KNOWN_RATIO if estimate.confident else TRY_RATIO
+    return min(estimate.usable_bps, estimate.rate_bps * ratio)

@@ -264,7 +264,7 @@ class Seat:
             if block.ssrc not in known:
                 continue
             received = block.highest - block.cumulative_lost
-            before = self._counted.get(block.ssrc)
+            before = self._counted.get(block.ssrc) or self._begun(block.ssrc)
             self._counted[block.ssrc] = block.highest, received
             rtt_s = round_trip_s(block, now)
             if rtt_s is not None:
@@ -279,6 +279,13 @@ class Seat:
                 queue_s = self.up.estimate(now).queue_delay_s
                 rtt_s = self.rtt.smoothed_s if rtt_s is None else rtt_s
                 self.reported.reported(rtt_s, expected, received - before[1], now, queue_s)
+
+    def _begun(self, ssrc: int) -> tuple[int, int] | None:
+        """Return what a first report of one of our streams is to be compared with."""
+        sink = self.voice if ssrc == self.offer.audio.ssrc else self.picture
+        if sink is None or ssrc == self.offer.video.rtx_ssrc:
+            return None
+        return sink.first_number - 1, sink.first_number - 1
 
     def _asked(self, nack: rtcp.Nack, now: float) -> None:
         picture = self.picture
@@ -388,9 +395,9 @@ class Seat:
             received += reception.received
             source.measured_rtt(self.rtt.smoothed_s)
         self.up.counted(expected, received, now)
-        self.up_budget.set_rate(self.up.estimate(now).usable_bps, now)
+        up = self.up.estimate(now)
+        self.up_budget.set_rate(max(up.usable_bps, up.rate_bps), now)
         down = self.downlink(now)
-        self.down_budget.set_rate(down.usable_bps, now)
         if self.voice is not None:
             self.voice.protect(down.loss_ratio, self.rtt.smoothed_s, down.usable_bps)
 

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two browser-like people in a room over emulated links, in virtual time: they obey limits, answer NACKs and PLIs."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from media.core import rtcp, rtcp_write
+from media.core.budget import OVERHEAD_BYTES
+from media.core.limits import Limits
+from media.core.rtp import RtpPacket
+from media.core.rtx import restore
+from media.core.transport_cc import ArrivalLog
+from tests.link.model import LinkModel
+from tests.link.profiles import PROFILES
+from tests.support.room import OPUS, RED, VP8, VP8_RTX, House, Person
+from tests.support.rtp_packets import element, extension_block, parsed, rtp, vp8
+
+PACKET_BYTES = 1_100
+NACK_EVERY_S = 0.02
+KEY_BYTES = 1_400
+RED_HEAD = struct.Struct("!I")
+
+
+@dataclass
+class Shown:
+    """A picture that could be decoded."""
+
+    at: float
+    picture: int
+    key: bool
+
+
+class Eye:
+    """A receiver of pictures: in order, whole frames, nothing after a gap but a key frame."""
+
+    def __init__(self) -> None:
+        self.shown: list[Shown] = []
+        self.missing: dict[int, float] = {}
+        self.stuck_since: float | None = None
+        self._next = -1
+        self._held: dict[int, RtpPacket] = {}
+        self._frame: list[RtpPacket] = []
+        self._broken = True
+        self.highest = -1
+        self.received = 0
+
+    def take(self, packet: RtpPacket, now: float) -> None:
+        number = packet.sequence_number
+        self.received += 1
+        if self._next < 0:
+            self._next = number
+        ahead = ((number - self._next + 0x8000) & 0xFFFF) - 0x8000
+        if ahead < 0:
+            return
+        index = self._next + ahead
+        self.highest = max(self.highest, index)
+        self.missing.pop(index, None)
+        self._held[index] = packet
+        for lost in range(self._next, index):
+            if lost not in self._held:
+                self.missing.setdefault(lost, now)
+        while self._next in self._held:
+            self._judge(self._held.pop(self._next), now)
+            self._next += 1
+        self.stuck_since = (self.stuck_since or now) if self._held else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing can be shown before a key frame."""
+        return self._broken and self.received > 0
+
+    def give_up(self) -> None:
+        """Go on behind the gap, with a key frame."""
+        self._next = min(self._held, default=self._next)
+        self.missing = {n: at for n, at in self.missing.items() if n > self._next}
+        self._broken = True
+        self._frame = []
+        self.stuck_since = None
+
+    def _judge(self, packet: RtpPacket, now: float) -> None:
+        body = packet.payload
+        start, key = bool(body[0] & 0x10), not body[4] & 1
+        if start:
+            self._frame = []
+        self._frame.append(packet)
+        if packet.marker:
+            first = self._frame[0].payload
+            key = bool(first[0] & 0x10) and not first[4] & 1
+            picture = (first[2] & 0x7F) << 8 | first[3]
+            if key or (not self._broken and bool(first[0] & 0x10)):
+                self._broken = False
+                self.shown.append(Shown(now, picture, key))
+            self._frame = []
+
+
+@dataclass
+class Browser:
+    """One person: what a browser does with a room's packets, and what it sends."""
+
+    call: RoomCall
+    person: Person
+    up: LinkModel
+    down: LinkModel
+    limits: Limits = field(default_factory=lambda: Limits(video_max_bps=0))
+    eye: Eye = field(default_factory=Eye)
+    heard: dict[int, float] = field(default_factory=dict)
+    """Index of a frame of voice: when it came, by whatever way."""
+    key_wanted: bool = True
+    key_frames: int = 0
+    retransmitted: int = 0
+    on: bool = True
+    """Whether the camera is."""
+    history: dict[int, bytes] = field(default_factory=dict)
+    _frame: bytes = b""
+    _transport: int = 0
+    _rtx_number: int = 0
+    _nacked: dict[int, float] = field(default_factory=dict)
+    _pli_at: float = -9.0
+    _log: ArrivalLog = field(default_factory=ArrivalLog)
+    _sr: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _counts: dict[int, list[int]] = field(default_factory=dict)
+    frames_sent: int = 0
+
+    def start(self) -> None:
+        later = self.call.later
+        for delay, act in (
+            (0.0, self.voice),
+            (0.03, self.picture),
+            (0.5, self.report),
+            (0.1, self.watch),
+        ):
+            later(delay, act)  # fmt: skip
+        self.person.leg.send_rtp = lambda data, weight: self._down(data)  # type: ignore[method-assign]
+        self.person.leg.send_rtcp = self._down  # type: ignore[method-assign]
+
+    def _down(self, data: bytes) -> bool:
+        self.down.offer(self.call.now, data, len(data) + OVERHEAD_BYTES)
+        return True
+
+    def _up(self, data: bytes) -> None:
+        self.up.offer(self.call.now, data, len(data) + OVERHEAD_BYTES)
+
+    def _extension(self) -> bytes:
+        ticks = int(self.call.now * 262_144) & 0xFFFFFF
+        elements = [element(2, ticks.to_bytes(3, "big"))]
+        if self.person.offer.transport_cc:
+            elements.append(element(3, (self._transport & 0xFFFF).to_bytes(2, "big")))
+            self._transport += 1
+        return extension_block(*elements)
+
+    # -- sending
+
+    def voice(self) -> None:
+        limits, person = self.limits, self.person
+        ptime_s = limits.ptime_ms / 1000
+        self.call.later(ptime_s, self.voice)
+        size = max(4, int((limits.audio_max_bps or 32_000) * ptime_s / 8))
+        self.frames_sent += 1
+        timestamp = int(self.call.now * 48_000 + 0.5) // 480 * 480
+        frame = RED_HEAD.pack(self.frames_sent) + bytes(size - 4)
+        payload, kind = frame, OPUS
+        if limits.red == "first":
+            kind = RED
+            old = self._frame
+            head = bytes((OPUS,))
+            if old:
+                word = (0x80 | OPUS) << 24 | int(ptime_s * 48_000) << 10 | len(old)
+                head = word.to_bytes(4, "big") + head
+            payload = head + old + frame
+        self._frame = frame
+        person.voice_number += 1
+        self._up(rtp(person.voice_number, timestamp=timestamp, ssrc=person.ssrcs[0], payload_type=kind,
+                     payload=payload, extension=self._extension()))  # fmt: skip
+
+    def picture(self) -> None:
+        limits, person = self.limits, self.person
+        bps, fps = limits.video_max_bps, limits.video_max_fps or 15
+        self.call.later(1 / fps, self.picture)
+        if not self.on or bps < 10_000:
+            return
+        key, self.key_wanted = self.key_wanted, False
+        mean = bps / 8 / fps
+        size = max(KEY_BYTES, mean * 3) if key else mean * self.call.rng.uniform(0.8, 1.2)
+        self.key_frames += key
+        person.picture_id += 1
+        count = int(-(-size // PACKET_BYTES))
+        for piece in range(count):
+            body = bytes(int(size / count))
+            payload = vp8(person.picture_id & 0x7FFF, start=piece == 0, key=key, body=body)
+            person.picture_number += 1
+            self.call.later(
+                piece * len(payload) * 8 / (2.5 * bps),
+                lambda payload=payload, number=person.picture_number, last=piece == count - 1: (
+                    self._send_picture(payload, number, last)
+                ),
+            )
+
+    def _send_picture(self, payload: bytes, number: int, last: bool) -> None:
+        data = rtp(number, timestamp=int(self.call.now * 90_000), ssrc=self.person.ssrcs[1],
+                   payload_type=VP8, marker=last, payload=payload, extension=self._extension())  # fmt: skip
+        self.history[number & 0xFFFF] = payload + bytes((last,))
+        self._up(data)
+
+    def report(self) -> None:
+        self.call.later(1.0, self.report)
+        now, person = self.call.now, self.person
+        blocks = []
+        for ssrc, (first, highest, received) in self._counts.items():
+            middle, at = self._sr.get(ssrc, (0, now))
+            blocks.append(rtcp.ReportBlock(
+                ssrc, 0, highest - first + 1 - received, highest, 0, middle, int((now - at) * 65_536)))  # fmt: skip
+        data = b""
+        for ssrc, hz in ((person.ssrcs[0], 48_000), (person.ssrcs[1], 90_000)):
+            ntp = rtcp.ntp_from_seconds(now + 5_000)
+            report = rtcp.SenderReport(ssrc, ntp, int(now * hz) & 0xFFFFFFFF, 0, 0)
+            data += rtcp_write.sender_report(report, blocks)
+            blocks = []
+        self._up(data)
+
+    # -- receiving
+
+    def arrive(self, data: bytes) -> None:
+        now = self.call.now
+        if rtcp_like(data):
+            self._told(data)
+            return
+        packet = parsed(data, now)
+        if packet.transport_number is not None and self.person.offer.transport_cc:
+            self._log.received(packet.transport_number, now)
+        self._count(packet)
+        if packet.payload_type == VP8_RTX:
+            if restore(packet, self.person.offer.video.ssrc, VP8):
+                self.eye.take(packet, now)
+        elif packet.payload_type == VP8:
+            self.eye.take(packet, now)
+        else:
+            self._hear(packet, now)
+
+    def _count(self, packet: RtpPacket) -> None:
+        number = packet.sequence_number
+        counts = self._counts.setdefault(packet.ssrc, [number, number, 0])
+        ahead = ((number - counts[1] + 0x8000) & 0xFFFF) - 0x8000
+        counts[1] = max(counts[1], counts[1] + ahead)
+        counts[2] += 1
+
+    def _hear(self, packet: RtpPacket, now: float) -> None:
+        payload = packet.payload
+        blocks = [payload]
+        if packet.payload_type == RED:
+            lengths = []
+            while payload[0] & 0x80:
+                lengths.append(int.from_bytes(payload[2:4], "big") & 0x3FF)
+                payload = payload[4:]
+            payload = payload[1:]
+            blocks = []
+            for length in lengths:
+                blocks.append(payload[:length])
+                payload = payload[length:]
+            blocks.append(payload)
+        for block in blocks:
+            self.heard.setdefault(RED_HEAD.unpack_from(block)[0], now)
+
+    def _told(self, data: bytes) -> None:
+        for part in rtcp.parse(data):
+            if isinstance(part, rtcp.SenderReport):
+                self._sr[part.ssrc] = rtcp.compact_ntp(part.ntp), self.call.now
+            elif isinstance(part, rtcp.KeyFrameRequest):
+                self.key_wanted = True
+            elif isinstance(part, rtcp.Nack) and part.media_ssrc == self.person.ssrcs[1]:
+                for number in part.numbers:
+                    self._repeat(number)
+
+    def _repeat(self, number: int) -> None:
+        stored = self.history.get(number)
+        if stored is None:
+            return
+        self.retransmitted += 1
+        self._rtx_number += 1
+        payload = struct.pack("!H", number) + stored[:-1]
+        self._up(rtp(self._rtx_number, timestamp=int(self.call.now * 90_000), ssrc=self.person.ssrcs[2],
+                     payload_type=VP8_RTX, marker=bool(stored[-1]), payload=payload,
+                     extension=self._extension()))  # fmt: skip
+
+    def watch(self) -> None:
+        """Ask for what is missing, again after a round trip; ask for a key frame when stuck."""
+        self.call.later(NACK_EVERY_S, self.watch)
+        now, eye, ssrc = self.call.now, self.eye, self.person.offer.video.ssrc
+        numbers = []
+        for number, at in eye.missing.items():
+            if now - at > 0.02 and now - self._nacked.get(number, -9.0) > 0.3:
+                self._nacked[number] = now
+                numbers.append(number & 0xFFFF)
+        if numbers:
+            self._up(rtcp_write.nack(self.person.ssrcs[1], ssrc, numbers[:100]))
+        if eye.stuck_since is not None and now - eye.stuck_since > 2.0:
+            eye.give_up()
+        if eye.waits and now - self._pli_at > 1.0:
+            self._pli_at = now
+            self._up(rtcp_write.picture_loss(self.person.ssrcs[1], ssrc))
+        if self.person.offer.transport_cc and int(now * 50) % 12 == 0:
+            for data in self._log.write(self.person.ssrcs[1], ssrc):
+                self._up(data)
+
+
+def rtcp_like(data: bytes) -> bool:
+    """Tell RTCP from RTP (RFC 5761 §4)."""
+    return 192 <= data[1] <= 223
+
+
+class RoomCall:
+    """A call of two people, the first one on the named link, the second in the city."""
+
+    def __init__(self, profile: str = "edge", *, seed: int = 1, transport_cc: bool = False, **options: float) -> None:  # fmt: skip
+        self.house = House(**options)
+        self.rng = random.Random(seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.limits: list[tuple[float, str, Limits]] = []
+        links, city = PROFILES[profile], PROFILES["city"]
+        self.island, self.town = (
+            Browser(
+                self,
+                self.house.person(name, transport_cc=transport_cc),
+                LinkModel(each.up, f"{seed}/{name}/up"),
+                LinkModel(each.down, f"{seed}/{name}/down"),
+            )
+            for name, each in (("island", links), ("town", city))
+        )
+        self.people = (self.island, self.town)
+        self._told = 0
+        self._base = self.house.now
+        for browser in self.people:
+            rtt_s = (browser.up.parameters.delay_ms + browser.down.parameters.delay_ms) / 1000
+            browser.person.leg.timing.dtls_s = 2 * rtt_s
+            browser.start()
+            browser.person.sit()
+        self._tell()
+        self.house.room.forward({"island", "town"})
+        self.later(0.0, self._tick)
+
+    @property
+    def now(self) -> float:
+        return self.house.now
+
+    def later(self, delay: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.house.now + delay, next(self._order), act))
+
+    def _tick(self) -> None:
+        self.later(0.01, self._tick)
+        self.house.room.tick(self.house.now)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Bring limits to their pages, half a round trip later."""
+        for leg, limits in self.house.limits[self._told :]:
+            browser = next(each for each in self.people if each.person.leg_id == leg)
+            self.limits.append((self.now - self._base, browser.person.name, limits))
+            delay_s = browser.down.parameters.delay_ms / 1000 if browser.limits.audio_max_bps else 0
+            self.later(delay_s, lambda b=browser, new=limits: setattr(b, "limits", new))
+        self._told = len(self.house.limits)
+
+    def run(self, seconds: float) -> None:
+        end = self.house.now + seconds
+        links = [(each, link) for each in self.people for link in (each.up, each.down)]
+        while True:
+            at = min(self._events[0][0], *(link.next_at_s() for _, link in links))
+            if at > end:
+                break
+            self.house.now = at
+            for browser, link in links:
+                if link.next_at_s() <= at:
+                    for data in link.poll(at):
+                        self._arrive(browser, link, data)
+            while self._events and self._events[0][0] <= at:
+                heapq.heappop(self._events)[2]()
+        self.house.now = end
+
+    def _arrive(self, browser: Browser, link: LinkModel, data: bytes) -> None:
+        if link is browser.down:
+            browser.arrive(data)
+        elif rtcp_like(data):
+            browser.person.send_rtcp(data)
+        else:
+            browser.person.send(data)
+
+
+def fps(browser: Browser, since: float, until: float) -> float:
+    """Return the pictures per second that were shown."""
+    return sum(since <= each.at < until for each in browser.eye.shown) / (until - since)
+
+
+def frozen_ratio(browser: Browser, since: float, until: float) -> float:
+    """Return the share of time in gaps of more than a second between pictures."""
+    times = [since, *(each.at for each in browser.eye.shown if since <= each.at < until), until]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    return sum(gap for gap in gaps if gap > 1.0) / (until - since)
+
+
+def good_voice_ratio(listener: Browser, speaker: Browser) -> float:
+    """Return the share of the speaker's frames that came by any way."""
+    first = min(listener.heard, default=0)
+    return len(listener.heard) / max(1, speaker.frames_sent - first + 1)
