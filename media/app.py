@@ -36,6 +36,8 @@ __all__ = ["Ready", "RelaySettings", "SlotTaken", "run"]
 _log = logging.getLogger(__name__)
 
 STATUS_S = 1.0
+OBSERVE_EVERY = 5
+"""Seconds between two looks at the legs' round trips, jitter and estimates: as often as Prometheus asks."""
 LOAD_WINDOW_S = 3.0
 """Over which the load is averaged: shorter than any call, longer than a burst of set-ups."""
 LOAD_MAX = 64.0
@@ -83,6 +85,7 @@ class Relay:
         self.draining = False
         self._ended = asyncio.Event()
         self._drain_by = float("inf")
+        self._rounds = 0
         self._load_ratio = 0.0
         self._cpu = (time.monotonic(), time.process_time())
         self.on_drain: Callable[[], None] = _nothing
@@ -130,6 +133,9 @@ class Relay:
                         await self._ended.wait()
                 self._measure()
                 self.seating.sweep()
+                self._rounds += 1
+                if self._rounds % OBSERVE_EVERY == 0:
+                    self._observe()
                 self.control.tell(self.status())
                 if self._may_leave():
                     break
@@ -204,6 +210,20 @@ class Relay:
             "control_refusals": ("Messages that a node refused.", control.refusals),
             "faults": ("Errors of ours outside the packet path; always worth a look.", self.seating.faults),
         }  # fmt: skip
+
+    def rooms(self) -> Counter[str]:
+        """Return what all rooms have counted, the living and the gone."""
+        totals = Counter(self.seating.room_totals)
+        for room in self.seating.rooms.values():
+            totals.update(room.metrics().totals)
+        return totals
+
+    def _observe(self) -> None:
+        """Take a sample of what is known of the legs whose calls are forwarded."""
+        for room in self.seating.rooms.values():
+            if room.awake:
+                for leg in room.metrics().legs:
+                    self.metrics.leg_observed(leg)
 
     def counted(self) -> dict[str, int]:
         """Return what all legs have counted, the living and the gone."""

@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from media.relay.counts import TOTALS, LegCounts
 from media.relay.drops import Drop
 from media.relay.leg import Ending, Leg, LegState
 
@@ -34,6 +35,14 @@ SETUP_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 FORWARDING_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """99 of 100 packets are to stay below 5 ms at 70 % load."""
 
+RTT_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 5.0)
+"""A city, a country, a geostationary satellite (0.6), and a queue that is too long."""
+JITTER_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+ESTIMATE_BPS = (
+    20_000, 30_000, 48_000, 64_000, 100_000, 150_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+)  # fmt: skip
+"""The rungs of the ladder, and what the estimators can tell apart."""
+
 LABELS: Mapping[str, tuple[str, ...]] = {
     "legs": ("state",),
     "legs_ended": ("reason",),
@@ -41,10 +50,13 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "rtp_bytes": ("direction",),
     "transport_packets": ("transport", "direction"),
     "drops": ("reason",),
+    "estimate_bps": ("way",),
 }
 """The labels of each metric that has some, without its prefix."""
+LEG_STATES = (LegState.NEW, LegState.SECURING, LegState.CONNECTED)
 LABEL_VALUES: Mapping[str, tuple[str, ...]] = {
-    "state": tuple(LegState),
+    "state": LEG_STATES,
+    "way": ("up", "down"),
     "direction": ("received", "sent"),
     "transport": ("udp", "tcp"),
 }
@@ -78,6 +90,10 @@ class Figures(Protocol):
         """Return packets and bytes by direction."""
         ...
 
+    def rooms(self) -> Mapping[str, int]:
+        """Return what the rooms have counted, by the names in ``media.relay.counts.TOTALS``."""
+        ...
+
     def transports(self) -> dict[tuple[str, str], int]:
         """Return packets by transport and direction."""
         ...
@@ -105,6 +121,23 @@ class Metrics(Collector):
             "held back on purpose, for packets that are missing before it, is not in it.",
             FORWARDING_S,
         )
+        self.rtt = self._histogram(
+            "rtt_seconds",
+            "Round trip between relay and browser; of each leg in a call, every 5 s.",
+            RTT_S,
+        )
+        self.jitter = self._histogram(
+            "jitter_seconds",
+            "Jitter of what comes from a browser (RFC 3550 §6.4.1), of each stream in a call, every 5 s.",
+            JITTER_S,
+        )
+        self.estimate = Histogram(
+            "selat_relay_estimate_bps",
+            "What a way is known to carry; of each leg in a call, every 5 s.",
+            ["way"],
+            buckets=ESTIMATE_BPS,
+            registry=self.registry,
+        )
         self.registry.register(self)
 
     def _histogram(self, name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
@@ -118,6 +151,15 @@ class Metrics(Collector):
         if timing.dtls_s is not None:
             self.dtls_setup.observe(timing.dtls_s)
 
+    def leg_observed(self, leg: LegCounts) -> None:
+        """Take a sample of a leg whose call is forwarded."""
+        if leg.rtt_s is not None:
+            self.rtt.observe(leg.rtt_s)
+        for stream in leg.received:
+            self.jitter.observe(stream.jitter_s)
+        self.estimate.labels("up").observe(leg.up.rate_bps)
+        self.estimate.labels("down").observe(leg.down.rate_bps)
+
     @override
     def collect(self) -> Iterator[Metric]:
         """Yield what there is now."""
@@ -126,13 +168,16 @@ class Metrics(Collector):
             yield GaugeMetricFamily(f"selat_relay_{name}", text, value=value)
         for name, (text, value) in figures.counters().items():
             yield CounterMetricFamily(f"selat_relay_{name}", text, value=value)
+        rooms = figures.rooms()
+        for name, text in TOTALS.items():
+            yield CounterMetricFamily(f"selat_relay_{name}", text, value=rooms[name])
         legs = GaugeMetricFamily(
             "selat_relay_legs",
             "Legs by how far they have come; `new` ones wait in the pool.",
             labels=["state"],
         )
         found = figures.legs()
-        for state in LegState:
+        for state in LEG_STATES:
             legs.add_metric([state], found[state])
         yield legs
         yield _counted("legs_ended", "Legs that ended, by reason.", Ending, figures.endings())

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 
 from media.control import Order
 from media.core.limits import Limits
+from media.relay.counts import TOTALS
 from media.relay.description import Answer, Offer
 from media.relay.leg import Leg
 from media.relay.leg import LegState as Stage
-from media.relay.room import Room
 from media.relay.port import PortFull, RelayPort
+from media.relay.room import Room
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
 from signalling.wire.legs import (
@@ -109,6 +110,8 @@ class Seating:
         self.seats: dict[str, Seated] = {}
         self.rooms: dict[str, Room] = {}
         self.totals = Totals()
+        self.room_totals: Counter[str] = Counter(dict.fromkeys(TOTALS, 0))
+        """What the rooms that are gone have counted."""
         self.on_connected: Callable[[Leg], None] = _ignore
         """Called with each leg that came up."""
         self.faults = 0
@@ -307,6 +310,7 @@ class Seating:
         self.rooms[consult].unseat(name)
         self._members[consult].discard(name)
         if not self._members[consult]:
+            self.room_totals.update(self.rooms[consult].metrics().totals)
             del self.rooms[consult], self._members[consult]
             self._between.pop(consult, None)
 

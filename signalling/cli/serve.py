@@ -11,6 +11,7 @@ import os
 import signal
 import ssl
 import sys
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
@@ -21,12 +22,14 @@ from auth.roles import Role
 from signalling import collector, logs
 from signalling.app import Node, open_node
 from signalling.cli.invite import qr_text
-from signalling.cli.shell import AsJson, fail, settings, show_json
-from signalling.config import Config, ConfigError, read_turn_secret
+from signalling.cli.relay_addresses import own_relays
+from signalling.cli.shell import AsJson, config_options, fail, settings, show_json
+from signalling.config import Config, ConfigError, MediaConfig, read_turn_secret
 from signalling.edge.certificate import certificate_files, local_addresses, server_context
 from signalling.edge.clock import now
 from signalling.edge.control import AddAccount, Desk, PasswordMade, serve_control
 from signalling.edge.keyfile import SecretsUnusable, prepare_data_dir
+from signalling.edge.supervisor import Supervisor, Wanted
 from signalling.errors import Refused
 from signalling.store.base import StoreUnavailable
 from signalling.wire.codes import Code
@@ -68,6 +71,8 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
     """A consult to try with; the fragment is its invitation."""
     code: str = ""
     """The same consult's short code."""
+    relays: int = 0
+    """Media relays that this node starts."""
     network_url: str = ""
     """Under which other devices of this network reach the node, if it has no public address."""
 
@@ -98,7 +103,7 @@ def serve(
     sys.setswitchinterval(SWITCH_S)
     try:
         tls = _prepare(config)
-        uvloop.run(_serve(config, tls, with_demo, as_json))
+        uvloop.run(_serve(config, tls, with_demo, as_json, config_options(context)))
     except (StoreUnavailable, SecretsUnusable, ConfigError) as error:
         fail(str(error))
     except (ssl.SSLError, ValueError) as error:
@@ -118,13 +123,18 @@ def _prepare(config: Config) -> ssl.SSLContext | None:
     return server_context(certificate_files(config.server, now()))
 
 
-async def _serve(config: Config, tls: ssl.SSLContext | None, demo: bool, as_json: bool) -> None:
+async def _serve(
+    config: Config, tls: ssl.SSLContext | None, demo: bool, as_json: bool, options: list[str]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
+        # Before the node and so ended after it: a node that goes down must not move calls away from relays that stay.
+        relays = await stack.enter_async_context(_supervised(config, options))
         node = await stack.enter_async_context(open_node(config, tls))
+        relays.begin(_wanted(node))
         desk = Desk(node.house, node.consults, node.public_url)
         await stack.enter_async_context(serve_control(desk, config.server.control_socket))
         collector.settle()
@@ -134,6 +144,29 @@ async def _serve(config: Config, tls: ssl.SSLContext | None, demo: bool, as_json
         else:
             _show(node, ready)
         await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _supervised(config: Config, options: list[str]) -> AsyncIterator[Supervisor]:
+    """Look after this node's own relays until the block ends; those that are used then outlive it."""
+    supervisor = Supervisor(config.server.data_dir, config.server.port, options=options)
+    try:
+        yield supervisor
+    finally:
+        await supervisor.end()
+
+
+def _wanted(node: Node) -> Wanted:
+    """Return which relays this node starts, and how they find it."""
+    config, server = node.config, node.config.server
+    host = _host(server.host)
+    certificate = certificate_files(server, now()).certificate if server.tls else None
+    return Wanted(
+        count=own_relays(config.media),
+        server=f"{'wss' if server.tls else 'ws'}://{host}:{node.port}",
+        origin=node.public_url,
+        certificate=certificate,
+    )
 
 
 async def _ready(node: Node, desk: Desk, demo: bool) -> Ready:
@@ -154,6 +187,7 @@ async def _ready(node: Node, desk: Desk, demo: bool) -> Ready:
         accounts=accounts,
         patient_url=f"{node.public_url}/#{made.token}" if made else "",
         code=made.code if made else "",
+        relays=own_relays(node.config.media),
         network_url=network_url,
     )
 
@@ -195,6 +229,8 @@ def _show(node: Node, ready: Ready) -> None:
         if account := passwords.get(role):
             lines.append(f"              login {account.login}, password {account.password}")
     lines.append(f"  Metrics     {ready.metrics_url}")
+    if ready.relays:
+        lines.append(f"  Relays      {ready.relays}, {_ports(node.config.media)}")
     if ready.accounts:
         lines += [
             "",
@@ -214,6 +250,13 @@ def _show(node: Node, ready: Ready) -> None:
     if node.config.server.tls and node.config.server.certificate_file is None:
         typer.echo("Browsers warn once: the certificate was made here, for development.")
     sys.stdout.flush()
+
+
+def _ports(media: MediaConfig) -> str:
+    """Say which ports browsers need for the relays."""
+    if not media.udp_port or not media.tcp_port:
+        return "on any free ports"
+    return f"UDP from port {media.udp_port}, TCP from port {media.tcp_port}"
 
 
 def _why(error: OSError, config: Config) -> str:

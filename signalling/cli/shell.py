@@ -45,13 +45,24 @@ def fail(text: str, code: int = 1) -> NoReturn:
 
 def settings(context: typer.Context, overrides: Mapping[str, str] | None = None) -> Config:
     """Return the settings of this invocation; ``overrides`` are variables that win over the environment's."""
-    given = context.find_root().params.get("config")
+    given = _given(context)
     named = os.environ.get(CONFIG_FILE_VARIABLE)
-    path = given if isinstance(given, Path) else Path(named) if named else None
+    path = given or (Path(named) if named else None)
     try:
         return load(path, {**os.environ, **(overrides or {})})
     except ConfigError as error:
         fail(str(error), 2)
+
+
+def config_options(context: typer.Context) -> list[str]:
+    """Return the options that give another `selat` the same settings file; variables it has by itself."""
+    given = _given(context)
+    return [] if given is None else ["--config", str(given)]
+
+
+def _given(context: typer.Context) -> Path | None:
+    given = context.find_root().params.get("config")
+    return given if isinstance(given, Path) else None
 
 
 def run(work: Coroutine[object, object, T]) -> T:

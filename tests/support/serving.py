@@ -26,6 +26,11 @@ def environment(data_dir: Path, **variables: str) -> dict[str, str]:
         "SELAT_HTTP_HOST": "127.0.0.1",
         "SELAT_HTTP_PORT": "0",
         "SELAT_METRICS_PORT": "0",
+        # Own relays are for the tests that ask for them: each is a process that takes two seconds to start.
+        "SELAT_MEDIA_RELAYS": "0",
+        "SELAT_MEDIA_UDP_PORT": "0",
+        "SELAT_MEDIA_TCP_PORT": "0",
+        "SELAT_MEDIA_METRICS_PORT": "0",
         **variables,
     }
 
