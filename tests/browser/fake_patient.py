@@ -7,6 +7,7 @@ they are made from ``signalling.wire.messages``.
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -162,15 +163,18 @@ class FakePatient:
 
 
 @asynccontextmanager
-async def serving(pages: Pages, fake: FakePatient) -> AsyncIterator[str]:
-    """Serve the pages and ``fake`` on a free port of the loopback; yields the origin."""
+async def serving(
+    pages: Pages, fake: FakePatient, listening: socket.socket | None = None
+) -> AsyncIterator[str]:
+    """Serve the pages and ``fake`` on a free port of the loopback, or on a socket; yields the origin."""
     app = web.Application()
     app.add_routes(
         [*pages.routes(), web.get("/ws", fake.socket), web.route("*", "/api/{rest:.*}", fake.api)]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    site = web.SockSite(runner, listening) if listening else web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
     try:
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}"
