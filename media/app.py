@@ -31,7 +31,7 @@ from media.relay.port import PortSettings, RelayPort
 from media.seating import COUNTED, Seating
 from signalling.wire.legs import RelayStatus
 
-__all__ = ["Ready", "RelaySettings", "SlotTaken", "run"]
+__all__ = ["Ready", "RelaySettings", "SlotTaken", "described", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -304,6 +304,12 @@ async def run(settings: RelaySettings, on_ready: Callable[[Ready], None]) -> Non
         on_ready(ready)
         await relay.run()
         _log.info("relay_ends", extra={"legs": len(relay.seating.seats)})
+
+
+def described() -> exported.Metrics:
+    """Return the metrics of a process that never ran, for the reference."""
+    nowhere = ControlSettings("wss://localhost", Path(), "described")
+    return Relay(RelaySettings(nowhere, PortSettings())).metrics
 
 
 def token_expires_at(path: Path) -> float:

@@ -61,6 +61,7 @@ LABEL_VALUES: Mapping[str, tuple[str, ...]] = {
     "transport": ("udp", "tcp"),
 }
 REASONS: Mapping[str, tuple[str, ...]] = {"legs_ended": tuple(Ending), "drops": tuple(Drop)}
+"""The values of ``reason`` differ from metric to metric."""
 
 
 class Figures(Protocol):
@@ -183,7 +184,7 @@ class Metrics(Collector):
         yield _counted("legs_ended", "Legs that ended, by reason.", Ending, figures.endings())
         yield _counted("drops", "Packets thrown away, by reason.", Drop, figures.drops())
         packets = _family("rtp_packets", "RTP packets of authenticated legs.", "direction")
-        size = _family("rtp_bytes", "Bytes of these packets, before protection.", "direction")
+        size = _family("rtp_bytes", "Bytes of RTP packets, before protection.", "direction")
         for direction, (count, total) in figures.rtp().items():
             packets.add_metric([direction], count)
             size.add_metric([direction], total)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Protocol, get_args, get_origin
 
 import msgspec
 from prometheus_client import CollectorRegistry, Histogram
@@ -30,6 +30,11 @@ EXAMPLE = _ROOT / "deploy" / "selat.example.toml"
 METRICS = _ROOT / "docs" / "metrics.md"
 TRIAGE = _ROOT / "docs" / "triage.md"
 LIFECYCLE = _ROOT / "docs" / "lifecycle.md"
+
+
+class _Exported(Protocol):
+    registry: CollectorRegistry
+
 
 _MADE = "Made by `make docs` from `{source}`; don't edit."
 
@@ -175,54 +180,80 @@ def _redacted(section: str, key: str, value: object) -> object:
 
 def metrics_reference() -> str:
     """Return `docs/metrics.md`."""
-    metrics = Metrics(CollectorRegistry())
-    labels: dict[str, tuple[str, ...]] = {
-        "messages_received": ("type",),
-        "messages_forwarded": ("type",),
-    }
-    bounds: dict[str, str] = {}
-    for metric in vars(metrics).values():
-        name = getattr(metric, "_name", "").removeprefix("selat_")
-        labels.setdefault(name, tuple(getattr(metric, "_labelnames", ())))
-        if isinstance(metric, Histogram):
-            uppers = metric._kwargs["buckets"]  # noqa: SLF001 - not to be had otherwise
-            bounds[name] = ", ".join(f"{upper:g}" for upper in uppers)
+    # Not above: `selat check` needs this module too, and a node's commands load no media.
+    from media import metrics as of_relay  # noqa: PLC0415
+    from media.app import described  # noqa: PLC0415
+
+    relay = described()
     lines = [
         "# Metrics",
         "",
-        _MADE.format(source="signalling/metrics.py"),
+        _MADE.format(source="signalling/metrics.py` and `media/metrics.py"),
         "",
         "At `/metrics` of the listener that `server.metrics_host` and `server.metrics_port` name; never on the port of the "
         "pages. Beside these there are prometheus-client's own `process_*`, `python_*` metrics. Each event is counted by one "
         "node, the one that decided it, so sums over nodes are right; the gauges `selat_waiting`, `selat_in_call` and "
         "`selat_on_call` are the same on each node of a store, so take their `max`.",
         "",
-        "| metric | type | labels | |",
-        "| --- | --- | --- | --- |",
-    ]
-    for family in sorted(metrics.registry.collect(), key=lambda each: each.name):
-        short = family.name.removeprefix("selat_")
-        suffix = "_total" if family.type == "counter" else ""
-        text = family.documentation
-        if short in bounds:
-            text += f" Bounds: {bounds[short]}."
-        names = ", ".join(f"`{label}`" for label in labels[short])
-        lines.append(f"| `{family.name}{suffix}` | {family.type} | {names} | {text} |")
-    lines += [
+        *_metric_rows(
+            Metrics(CollectorRegistry()),
+            "selat_",
+            {"messages_received": ("type",), "messages_forwarded": ("type",)},
+        ),
         "",
         "## Labels",
         "",
         "All are closed lists.",
         "",
-        "| label | values |",
-        "| --- | --- |",
+        *_label_rows(sorted(LABEL_VALUES.items())),
+        "| `version` | of the build; one value per node |",
+        "",
+        "## Of a relay",
+        "",
+        "Each relay process shows its own at `media.metrics_host` and `media.metrics_port`, the second one a port higher, and so "
+        "on. What it counts of packets is of this process since its start, the legs that are gone included.",
+        "",
+        *_metric_rows(relay, "selat_relay_", dict(of_relay.LABELS)),
+        "",
+        *_label_rows(sorted(of_relay.LABEL_VALUES.items())),
     ]
     lines += [
-        f"| `{label}` | {', '.join(f'`{value}`' for value in values)} |"
-        for label, values in sorted(LABEL_VALUES.items())
+        f"| `reason` of `selat_relay_{name}` | {', '.join(f'`{value}`' for value in values)} |"
+        for name, values in of_relay.REASONS.items()
     ]
-    lines.append("| `version` | of the build; one value per node |")
     return "\n".join(lines) + "\n"
+
+
+def _metric_rows(
+    metrics: _Exported, prefix: str, labels: dict[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """Yield a table of all metrics but the process's own; ``labels``: of those that don't say so themselves."""
+    bounds: dict[str, str] = {}
+    for metric in vars(metrics).values():
+        name = getattr(metric, "_name", "").removeprefix(prefix)
+        labels.setdefault(name, tuple(getattr(metric, "_labelnames", ())))
+        if isinstance(metric, Histogram):
+            uppers = metric._kwargs["buckets"]  # noqa: SLF001 - not to be had otherwise
+            bounds[name] = ", ".join(f"{upper:g}" for upper in uppers)
+    yield "| metric | type | labels | |"
+    yield "| --- | --- | --- | --- |"
+    for family in sorted(metrics.registry.collect(), key=lambda each: each.name):
+        if not family.name.startswith(prefix):
+            continue
+        short = family.name.removeprefix(prefix)
+        suffix = "_total" if family.type == "counter" else ""
+        text = family.documentation
+        if short in bounds:
+            text += f" Bounds: {bounds[short]}."
+        names = ", ".join(f"`{label}`" for label in labels.get(short, ()))
+        yield f"| `{family.name}{suffix}` | {family.type} | {names} | {text} |"
+
+
+def _label_rows(values: Iterable[tuple[str, Iterable[str]]]) -> Iterator[str]:
+    yield "| label | values |"
+    yield "| --- | --- |"
+    for label, listed in values:
+        yield f"| `{label}` | {', '.join(f'`{value}`' for value in listed)} |"
 
 
 # -- danger signs ----------------------------------------------------------------------------------

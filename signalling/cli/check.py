@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from signalling.cli.checks import Level, check_all
+from signalling.cli.checks import check_all
+from signalling.cli.findings import Level
 from signalling.cli.shell import AsJson, run, settings, show_json
 from signalling.reference import in_force
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import ipaddress
 import resource
 import secrets
 import shutil
@@ -14,16 +15,16 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 from aioice import stun
 
 from auth.roles import Role
 from auth.turn import credentials
 from signalling.cli import desk
+from signalling.cli.findings import Finding, Level, error, ok, warning
+from signalling.cli.relay_addresses import own_relays, public_addresses
 from signalling.cli.turn_probe import allocate, parse_address, refusal_code
 from signalling.config import Config, ConfigError, read_turn_secret
 from signalling.edge import control
@@ -49,41 +50,6 @@ DESCRIPTORS_BESIDE = 500
 """File descriptors that a node needs beside its connections: listeners, store, TURN, and calls to them."""
 TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronised."""
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """It works, but something should be done."""
-    ERROR = "error"
-    """It does not work."""
-
-
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the result."""
-
-    check: str
-    level: Level
-    text: str
-    mend: str = ""
-    """What to do about it."""
-
-
-def ok(check: str, text: str) -> Finding:
-    """Return a finding that all is well."""
-    return Finding(check, Level.OK, text)
-
-
-def warning(check: str, text: str, mend: str) -> Finding:
-    """Return a finding that something should be done."""
-    return Finding(check, Level.WARNING, text, mend)
-
-
-def error(check: str, text: str, mend: str) -> Finding:
-    """Return a finding that something does not work."""
-    return Finding(check, Level.ERROR, text, mend)
 
 
 async def check_clock(_config: Config) -> list[Finding]:
@@ -154,20 +120,72 @@ async def check_ports(config: Config) -> list[Finding]:
             found.append(ok("ports", f"{name}: {host}:{port} is free"))
             continue
         variable = "SELAT_HTTP_PORT" if name == "pages" else "SELAT_METRICS_PORT"
-        mend = f"stop what listens there (`ss -ltnp sport = :{port}`), or set {variable}"
-        if problem.errno == errno.EACCES:
-            mend = f"ports below 1024 need rights: set {variable} above 1023, and a proxy in front"
-        found.append(error("ports", f"{name}: {host}:{port}: {problem.strerror}", mend))
+        found.append(_taken("ports", name, host, port, problem, variable))
     return found
 
 
-def _bind(host: str, port: int) -> OSError | None:
+async def check_media(config: Config) -> list[Finding]:
+    """Look whether relays of this machine can listen, and whether browsers can reach them."""
+    media = config.media
+    if media.route == "direct":
+        return [ok("media", "from browser to browser, by media.route")]
+    count = own_relays(media)
+    if count == 0:
+        mend = (
+            "see selat_relays in this node's metrics; without one, calls go from browser to browser"
+        )
+        return [warning("media", "no relays of this node's own: others must dial it", mend)]
+    found = [] if await _is_running(config) else await asyncio.to_thread(_check_relay_ports, config)
+    addresses = public_addresses(config)
+    where = ", ".join(addresses)
+    private = all(not ipaddress.ip_address(each).is_global for each in addresses)
+    if config.server.public_url and private:
+        mend = "set SELAT_MEDIA_PUBLIC_ADDRESSES to the address that the Internet knows this machine by"
+        found.append(warning("media", f"only this network reaches {where}", mend))
+    elif not any(each.level is Level.ERROR for each in found):
+        found.append(ok("media", f"{count} relays, announced as {where}"))
+    return found
+
+
+def _check_relay_ports(config: Config) -> list[Finding]:
+    media = config.media
+    found = []
+    for slot in range(own_relays(media)):
+        for host, base, kind, variable in (
+            (media.host, media.udp_port, socket.SOCK_DGRAM, "SELAT_MEDIA_UDP_PORT"),
+            (media.host, media.tcp_port, socket.SOCK_STREAM, "SELAT_MEDIA_TCP_PORT"),
+            (
+                media.metrics_host,
+                media.metrics_port,
+                socket.SOCK_STREAM,
+                "SELAT_MEDIA_METRICS_PORT",
+            ),
+        ):
+            port = base + slot if base else 0
+            problem = _bind(host, port, kind)
+            if problem is not None and problem.errno == errno.EADDRNOTAVAIL:
+                mend = "media.host is an address of this machine; what browsers use goes into media.public_addresses"
+                return [error("media", f"this machine doesn't have {host}", mend)]
+            if problem is not None:
+                found.append(_taken("media", f"relay {slot}", host, port, problem, variable))
+    return found
+
+
+def _taken(check: str, name: str, host: str, port: int, problem: OSError, variable: str) -> Finding:
+    mend = f"stop what listens there (`ss -tulnp sport = :{port}`), or set {variable}"
+    if problem.errno == errno.EACCES:
+        mend = f"ports below 1024 need rights: set {variable} above 1023, and a proxy in front"
+    return error(check, f"{name}: {host}:{port}: {problem.strerror}", mend)
+
+
+def _bind(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> OSError | None:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=kind, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, proto) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind is socket.SOCK_STREAM:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as problem:
         return problem
@@ -388,6 +406,7 @@ CHECKS: tuple[Callable[[Config], Awaitable[list[Finding]]], ...] = (
     check_certificate,
     check_store,
     check_turn,
+    check_media,
     check_pages,
     check_public,
 )

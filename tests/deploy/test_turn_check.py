@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from auth.turn import credentials
-from signalling.cli.checks import Level, check_turn
+from signalling.cli.checks import check_turn
+from signalling.cli.findings import Level
 from signalling.cli.turn_probe import allocate, parse_address
 from signalling.config import Config, TurnConfig
 from tests.deploy.conftest import Certificate, TurnServer

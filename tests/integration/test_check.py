@@ -14,9 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from signalling.cli import checks
-from signalling.cli.checks import Finding, Level
 from signalling.cli.entry import app
-from signalling.config import Config, LimitsConfig, ServerConfig, StoreConfig, TurnConfig
+from signalling.cli.findings import Finding, Level
+from signalling.config import (
+    Config,
+    LimitsConfig,
+    MediaConfig,
+    ServerConfig,
+    StoreConfig,
+    TurnConfig,
+)
 from signalling.edge.certificate import certificate_files
 from signalling.edge.clock import now
 from signalling.edge.keyfile import prepare_data_dir
@@ -28,7 +35,8 @@ from tests.support.serving import Serving, environment
 def config(tmp_path: Path) -> Config:
     server = ServerConfig(data_dir=tmp_path / "data", host="127.0.0.1", port=0, metrics_port=0)
     prepare_data_dir(server.data_dir)
-    return Config(server=server, limits=LimitsConfig(max_connections=10))
+    media = MediaConfig(relays=1, host="127.0.0.1", udp_port=0, tcp_port=0, metrics_port=0)
+    return Config(server=server, limits=LimitsConfig(max_connections=10), media=media)
 
 
 def levels(findings: list[Finding]) -> list[Level]:
@@ -45,7 +53,7 @@ async def test_a_fresh_machine_has_no_errors(config: Config) -> None:
     findings = await checks.check_all(config)
     assert Level.ERROR not in levels(findings), findings
     assert {finding.check for finding in findings} >= {
-        "clock", "data", "limits", "ports", "certificate", "store", "accounts", "turn", "pages",
+        "clock", "data", "limits", "ports", "certificate", "store", "accounts", "turn", "media", "pages",
     }  # fmt: skip
     assert all(finding.mend for finding in findings if finding.level is not Level.OK)
 
@@ -59,6 +67,47 @@ async def test_a_port_in_use(config: Config) -> None:
     finding = only(findings, Level.ERROR)
     assert finding.text.startswith(f"metrics: 127.0.0.1:{port}: ")
     assert f"sport = :{port}" in finding.mend
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+async def test_a_relay_port_in_use(config: Config, kind: socket.SocketKind) -> None:
+    """A port of the second relay that something else has is an error with its number and the setting."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+        name = "udp_port" if kind is socket.SOCK_DGRAM else "tcp_port"
+        media = replace(config.media, relays=2, **{name: port - 1})
+        findings = await checks.check_media(replace(config, media=media))
+    finding = next(each for each in findings if f":{port}:" in each.text)
+    assert finding.level is Level.ERROR
+    assert f"SELAT_MEDIA_{name.upper()}" in finding.mend
+
+
+async def test_a_relay_address_that_is_not_ours(config: Config) -> None:
+    """A listening address of another machine is an error that tells where the outer address belongs."""
+    media = replace(config.media, host="203.0.113.7")
+    finding = only(await checks.check_media(replace(config, media=media)), Level.ERROR)
+    assert "203.0.113.7" in finding.text
+    assert "public_addresses" in finding.mend
+
+
+async def test_relays_that_only_this_network_reaches(config: Config) -> None:
+    """With a public name and private addresses alone there is a warning; a declared outer address settles it."""
+    server = replace(config.server, public_url="https://selat.example.org")
+    public = replace(config, server=server)
+    assert only(await checks.check_media(public), Level.WARNING).mend.startswith("set SELAT_MEDIA_")
+    declared = replace(config.media, public_addresses=("9.9.9.9",))
+    assert levels(await checks.check_media(replace(public, media=declared))) == [Level.OK]
+
+
+async def test_relays_elsewhere_or_none(config: Config) -> None:
+    """No own relays is a warning; route direct is as wanted."""
+    none = replace(config, media=replace(config.media, relays=0))
+    assert levels(await checks.check_media(none)) == [Level.WARNING]
+    direct = replace(config, media=replace(config.media, route="direct"))
+    assert levels(await checks.check_media(direct)) == [Level.OK]
 
 
 async def test_keys_that_others_may_read(config: Config) -> None:
