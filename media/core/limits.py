@@ -84,10 +84,11 @@ class Row(NamedTuple):
 
 TABLE: Final = (
     Row(0, 0, 1, 8_000, 60, False),
-    Row(22_000, 0, 1, 12_000, 60, False),
+    Row(20_600, 0, 1, 10_000, 60, False),
+    Row(23_000, 0, 1, 12_000, 60, False),
     # A voice proves its own rate and nothing else; so what is possible is found out with redundancy,
     # which costs twice as much and is of use meanwhile, before a picture is risked.
-    Row(25_000, 0, 1, 8_000, 60, True),
+    Row(25_600, 0, 1, 8_000, 60, True),
     Row(31_000, 0, 1, 10_000, 60, True),
     # Measured on 64/48 kbit/s with bursts of 6 %: RED, Opus 8k, a picture of 10-18k: 3.9 fps, 3-4 %
     # of the voice concealed, nothing dropped.

@@ -31,7 +31,7 @@ SWEEP_S = 0.5
 SPARES = 6
 """Restarts with credentials of their own; then the page begins again with the first (Chromium accepts any)."""
 EXTENSIONS: tuple[Extension, ...] = (
-    "mid", "abs-send-time", "audio-level", "playout-delay", "orientation",
+    "mid", "abs-send-time", "transport-cc", "audio-level", "playout-delay", "orientation",
 )  # fmt: skip
 
 
@@ -63,7 +63,9 @@ class MediaWanted:
     video: dict[str, object] = field(default_factory=dict)
     """Fields of ``VideoOffer`` but the SSRCs."""
     extensions: tuple[Extension, ...] = EXTENSIONS
-    transport_cc: bool = False
+    transport_cc: bool = True
+    """What browsers say of each packet makes the down-link's estimate: within 10 % where reports alone are off by half (tested
+    in virtual time on 64 kbit/s with jitter)."""
     remb: bool = False
 
 

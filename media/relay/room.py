@@ -30,10 +30,12 @@ REPORTS_EVERY: Final = 10
 """In turns of `LOOK_S`. A report a second costs 1 kbit/s; browsers do the same."""
 DEAD_S: Final = 3.0
 """A leg silent for so long says nothing of what its participant can take, if there is a newer one."""
-TRY_RATIO: Final = 2.0
 KNOWN_RATIO: Final = 1.12
-"""Over what a way is known to carry, at most, if its sender could send more: a way that was seen full lately
-is asked carefully. A limit takes a round trip and more to be obeyed, and a thin queue holds 600 ms."""
+THIN_RATIO: Final = 1.3
+OPEN_RATIO: Final = 2.0
+"""Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
+be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
+THIN_BPS: Final = 150_000.0
 
 
 class Room:
@@ -237,8 +239,7 @@ class Room:
                 red_bps = watcher.voice.red_bps if watcher.voice is not None else 0.0
                 can_bps = _careful(down) - red_bps
                 if can_bps < usable_bps:
-                    ratio = KNOWN_RATIO if down.confident else TRY_RATIO
-                    watcher.probe(min(PICTURE_MAX_BPS, down.rate_bps * ratio), now)
+                    watcher.probe(min(PICTURE_MAX_BPS, _most(down)), now)
                 usable_bps = min(usable_bps, can_bps)
                 rate_bps = min(rate_bps, down.rate_bps - red_bps)
                 watcher.down_budget.set_rate(
@@ -300,7 +301,13 @@ class Room:
         )
 
 
+def _most(estimate: Estimate) -> float:
+    """Return what a way may be asked for."""
+    if estimate.confident:
+        return estimate.rate_bps * KNOWN_RATIO
+    return estimate.rate_bps * (THIN_RATIO if estimate.rate_bps < THIN_BPS else OPEN_RATIO)
+
+
 def _careful(estimate: Estimate) -> float:
     """Return what a way may be given now."""
-    ratio = KNOWN_RATIO if estimate.confident else TRY_RATIO
-    return min(estimate.usable_bps, estimate.rate_bps * ratio)
+    return min(estimate.usable_bps, _most(estimate))

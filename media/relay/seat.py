@@ -48,13 +48,14 @@ ASSUMED_RTT_S: Final = 0.3
 """Before anything was measured: between a city's and a satellite's."""
 CNAME: Final = b"selat"
 """As in the offer: voice and picture of one person belong together (RFC 3550 §6.5.1)."""
-RULES_FROM_BPS: Final = 110_000.0
-RULES_TO_BPS: Final = 90_000.0
-"""Where feedback rules a browser: its own estimate has a floor of 49 kbit/s and a picture's of 30, and below
-about 100 kbit/s it overfills any link (measured). There only limits hold it."""
+RULES_FROM_BPS: Final = 85_000.0
+RULES_TO_BPS: Final = 70_000.0
+"""Where feedback rules a browser: its own estimate has a floor of 49 kbit/s and a picture's of 30, and below 70 kbit/s it
+overfills any link (measured); there limits alone hold it. Without feedback it sinks to about 80 kbit/s (measured), from
+where an up-link still proves 100: so the upper one can always be reached."""
 NO_FEEDBACK_S: Final = 5.0
 """A browser that has been sent to for so long and gave no feedback gives none; reports must do."""
-DUPLICATES_MAX: Final = 4
+FORMER_MAX: Final = 4
 """Old streams of a leg that are remembered, so that their last packets don't bring them back."""
 
 
@@ -218,7 +219,7 @@ class Seat:
         if packet.ssrc in self._former and old is not None and now - old.heard_at < 1.0:
             return None
         if old is not None:
-            self._former = [*self._former[1 - DUPLICATES_MAX :], old.ssrc]
+            self._former = [*self._former[1 - FORMER_MAX :], old.ssrc]
             self.room.retire(old)
         source = self.sources[kind] = Source(self, kind, packet.ssrc, now)
         if kind is Kind.VOICE:
@@ -333,8 +334,8 @@ class Seat:
         log = self._log
         if log is None:
             return
-        rate_bps = self.up.estimate(now).rate_bps
-        rules = rate_bps >= (RULES_TO_BPS if self._rules else RULES_FROM_BPS)
+        up = self.up.estimate(now)
+        rules = up.rate_bps >= RULES_TO_BPS if self._rules else up.usable_bps >= RULES_FROM_BPS
         self._rules = rules
         source = self._picture or self._voice
         if source is None:

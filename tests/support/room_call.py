@@ -61,6 +61,12 @@ class Eye:
         index = self._next + ahead
         self.highest = max(self.highest, index)
         self.missing.pop(index, None)
+        body = packet.payload
+        if index > self._next and body[0] & 0x10 and not body[4] & 1:
+            # Nothing before a key frame is waited for, as in browsers.
+            self._held = {n: each for n, each in self._held.items() if n > index}
+            self.missing = {n: at for n, at in self.missing.items() if n > index}
+            self._next = index
         self._held[index] = packet
         for lost in range(self._next, index):
             if lost not in self._held:

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole calls over emulated links in virtual time: browser-like people who obey limits, losses in bursts of time."""
+
+import pytest
+
+from tests.support.room_call import RoomCall, fps, frozen_ratio, good_voice_ratio
+
+SEEDS = (1, 2, 3)
+
+
+def queue_loss(browser):
+    tallies = (browser.up.tally.as_dict(), browser.down.tally.as_dict())
+    return max(tally["queue_loss_ratio"] for tally in tallies)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_picture_moves_both_ways_on_the_thinnest_link(seed):
+    """64/48 kbit/s, 500 ms, bursts of 6 %: at most 1 % dropped by a queue, at least 3 pictures a second each way."""
+    call = RoomCall("edge", seed=seed, transport_cc=True)
+    call.run(90)
+    end = call.now
+    assert queue_loss(call.island) <= 0.01
+    assert fps(call.island, end - 70, end) >= 3.0
+    assert fps(call.town, end - 70, end) >= 3.0
+    assert frozen_ratio(call.island, end - 70, end) < 0.5
+    assert good_voice_ratio(call.island, call.town) > 0.93
+    assert good_voice_ratio(call.town, call.island) > 0.90
+    assert call.island.key_frames + call.town.key_frames < 30
+
+
+@pytest.mark.parametrize("profile", ["vsat_congested", "hspa", "island_256"])
+def test_better_links_are_used_and_not_overfilled(profile):
+    """Satellite and 3G: the picture is larger and faster than on the thinnest link, under 1 % is dropped by a queue."""
+    call = RoomCall(profile, transport_cc=True)
+    call.run(60)
+    end = call.now
+    assert queue_loss(call.island) <= 0.01
+    assert fps(call.island, end - 30, end) >= 7
+    assert good_voice_ratio(call.island, call.town) > 0.97
+    carried = call.island.down.tally.as_dict()["delivered_bytes"] * 8 / 60
+    assert carried > 0.5 * call.island.down.parameters.rate_bps
+
+
+def test_an_open_link_is_open_within_fifteen_seconds():
+    """From 48 kbit/s to above a megabit, one row after the other, without a drop by a queue."""
+    call = RoomCall("city", transport_cc=True)
+    call.run(15)
+    for person in ("island", "town"):
+        told = [limits for _, name, limits in call.limits if name == person]
+        assert told[-1].video_max_bps > 1_000_000
+        assert told[-1].video_max_height == 720
+    assert queue_loss(call.island) == 0
+
+
+def test_a_link_that_carries_a_voice_alone_is_left_to_the_voice():
+    """24/24 kbit/s: the picture is given up within seconds, and does not come back to disturb."""
+    call = RoomCall("voice_only", transport_cc=True)
+    call.run(60)
+    late = [limits for at, name, limits in call.limits if name == "island" and at > 8]
+    assert not [limits for limits in late if limits.video_max_bps]
+    assert good_voice_ratio(call.island, call.town) > 0.93
+    assert good_voice_ratio(call.town, call.island) > 0.93
+
+
+def test_a_link_that_shrinks_is_followed_and_one_that_grows_again_too():
+    """From 384/384 to 60/60 kbit/s and back: the sender is told within three seconds; at the end it has its rate again."""
+    call = RoomCall("hspa", transport_cc=True)
+    call.island.up.change(0, rate_bps=384_000, loss_ratio=0.0)
+    call.run(30)
+    before = call.island.limits.video_max_bps
+    assert before > 100_000
+    links = (call.island.up, call.island.down)
+    for link in links:
+        link.change(call.now, rate_bps=60_000)
+    call.run(4)
+    assert call.island.limits.video_max_bps < 40_000
+    assert call.town.limits.video_max_bps < 40_000
+    call.run(26)
+    for link in links:
+        link.change(call.now, rate_bps=384_000)
+    call.run(40)
+    assert call.island.limits.video_max_bps > 100_000
+
+
+@pytest.mark.parametrize("gap_s", [20, 300])
+@pytest.mark.parametrize("profile", ["hspa", "island_256"])
+def test_after_a_blackout_both_are_back_within_two_round_trips(profile, gap_s):
+    """Voice 2 round trips + 0.5 s, the picture 2 round trips + 1.2 s after the link is back, both ways."""
+    call = RoomCall(profile, transport_cc=True)
+    for link in (call.island.up, call.island.down):
+        link.change(0, loss_ratio=0.0)  # a key frame that is lost takes a round trip more
+    call.run(20)
+    for link in (call.island.up, call.island.down):
+        link.blackout(call.now, gap_s)
+    call.run(gap_s)
+    back = call.now
+    call.run(8)
+    rtt_s = 2 * call.island.up.parameters.delay_ms / 1000
+    for browser in call.people:
+        voice = min(at for at in browser.heard.values() if at > back + 0.02)
+        picture = min(each.at for each in browser.eye.shown if each.at > back + 0.02)
+        assert voice - back < 2 * rtt_s + 0.5
+        assert picture - back < 2 * rtt_s + 1.2
+
+
+def test_without_transport_feedback_nothing_is_overfilled_either():
+    """Reports alone make a cautious estimate: on the thinnest link nothing is dropped by a queue, the voice is whole."""
+    call = RoomCall("edge", transport_cc=False)
+    call.run(60)
+    assert queue_loss(call.island) <= 0.01
+    assert good_voice_ratio(call.island, call.town) > 0.93
+    assert good_voice_ratio(call.town, call.island) > 0.90
+
+
+def test_losses_are_repaired_without_a_storm():
+    """5 % of bursts on both ways of a fast link: hardly a key frame, little sent twice, hardly a standstill."""
+    call = RoomCall("starlink", transport_cc=True)
+    call.run(60)
+    end = call.now
+    assert frozen_ratio(call.island, end - 40, end) < 0.15
+    assert call.town.key_frames < 15
+    sent = call.house.room.metrics().totals
+    assert sent["resent"] < 0.2 * sent["picture_sent"]
+    assert sent["key_frames_asked"] < 30
