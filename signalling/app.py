@@ -194,14 +194,13 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     app.add_routes([*http.Http(app, origins).routes(), web.get("/ws", gate.handler)])
     app.add_routes(Pages().routes(metrics.page_served))
     rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
-    census = Census(ledger, push.rota, metrics)
     loops = (
         connections.listen,
         connections.renew,
         push.tick,
         rota.run,
         gate.sweep,
-        census.run,
+        Census(ledger, push.rota, metrics).run,
         legs.run,
         lambda: _sample_lag(metrics),
         lambda: _maintain_keys(keyfile, config),

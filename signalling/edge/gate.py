@@ -311,6 +311,7 @@ class Gate:
         visitor.connection = connection
         if relay:
             visitor.widen(RELAY_MESSAGES)
+            self._legs.relays.came(connection)  # before the welcome: it speaks at once
         self.metrics.connection_opened(connection.role)
         if hello.cursor:
             self.metrics.resumed()
@@ -375,9 +376,6 @@ class Gate:
         """Tell a new connection where things stand, and everybody else that it is here."""
         if may(connection.role, Action.WATCH_BOARD):
             self._push.board(connection)
-            return
-        if connection.role is Role.RELAY:
-            self._legs.relays.came(connection)
             return
         if connection.role is Role.SPECIALIST:
             self._push.desk(connection)

@@ -39,7 +39,14 @@ from signalling.store.base import StoreError
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
 from signalling.wire.codes import Code
-from signalling.wire.ids import AccountId, ConsultId, InstanceId, LegId, ParticipantId
+from signalling.wire.ids import (
+    AccountId,
+    ConnectionId,
+    ConsultId,
+    InstanceId,
+    LegId,
+    ParticipantId,
+)
 from signalling.wire.terms import ConsultState
 
 PASS_S = 0.5
@@ -65,8 +72,8 @@ class Known:
     """What a page of this node was given, by which relay."""
 
     instance: InstanceId
-    asked: tuple[ConsultId, str] | None = None
-    """The consult and the relay of which a leg was asked last."""
+    asked: tuple[ConsultId, str, ConnectionId] | None = None
+    """The consult and the relay of which a leg was asked last, and for which connection."""
     relays: dict[LegId, ParticipantId] | None = None
 
 
@@ -150,23 +157,21 @@ class Legs:
         consult = self._ledger.consults.get(consult_id) if consult_id is not None else None
         if consult is None:
             return
-        known = self._known.get(connection.participant)
-        if known is not None:
-            known.asked = None
         if consult.relay:
             self._ask(consult, connection.participant, resumed=connection.resumed)
         elif len(self.relays) and routes.may_bind(consult):
             self._news.set()
 
     def _ask(self, consult: Consult, participant: ParticipantId, *, resumed: bool) -> None:
-        """Ask a leg for a participant of this node, once for each page, consult and relay."""
+        """Ask a leg for a participant of this node, once for each connection, consult and relay."""
         connection = self._connections.get(participant)
         if connection is None or not _has_leg(connection, consult):
             return
         known = self._known_of(connection)
-        if known.asked == (consult.id, consult.relay):
+        asked = (consult.id, consult.relay, connection.id)
+        if known.asked == asked:
             return
-        known.asked = (consult.id, consult.relay)
+        known.asked = asked
         self._unmet.pop(participant, None)
         want = Want(
             consult=consult.id,

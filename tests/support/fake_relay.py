@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from pathlib import Path
@@ -76,9 +77,8 @@ class FakeRelay(Peer):
         await relay.connect()
         return relay
 
-    async def connect(self, url: str = "") -> None:
+    async def connect(self) -> None:
         """Dial, and say all that a relay says; what nobody had is minted afresh."""
-        self.url = url or self.url
         welcome = await self.open()
         assert welcome["type"] == "welcome", welcome
         assert (welcome["role"], welcome["participant"]) == ("relay", self.id)
@@ -106,6 +106,12 @@ class FakeRelay(Peer):
         while True:
             await asyncio.sleep(STATUS_S)
             await self.say_status()
+
+    @override
+    async def send_text(self, text: str) -> None:
+        """What is said into a connection that has just ended is lost."""
+        with contextlib.suppress(aiohttp.ClientConnectionResetError):
+            await super().send_text(text)
 
     async def mint(self, count: int) -> list[str]:
         """Mint legs; return their ids."""
@@ -184,3 +190,44 @@ class FakeRelay(Peer):
                 await self.send("leg_state", leg=message["leg"], state="closed")
             case _:
                 pass
+
+
+class Page:
+    """Answers the legs that a peer is given, as a page does."""
+
+    def __init__(self, peer: Peer, *, standbys: bool = False) -> None:
+        """Answer as they come, until ``stop``; ``standbys`` too."""
+        self.peer = peer
+        self._standbys = standbys
+        self._answered: set[str] = set()
+        self._task = asyncio.create_task(self._answer_all())
+
+    async def _answer_all(self) -> None:
+        while True:
+            for message in self.peer.of("leg"):
+                wanted = self._standbys or not message.get("standby")
+                if wanted and message["leg"] not in self._answered:
+                    self._answered.add(message["leg"])
+                    with contextlib.suppress(aiohttp.ClientConnectionResetError):
+                        await self.peer.send(
+                            "leg_answer",
+                            consult=message["consult"],
+                            leg=message["leg"],
+                            answer=ANSWER,
+                        )
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Answer no more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def first_legs(peer: Peer) -> list[Message]:
+    """Return the legs that a page was given, without the standby ones."""
+    return [m for m in peer.of("leg") if not m.get("standby")]
+
+
+def standby_legs(peer: Peer) -> list[Message]:
+    """Return the standby legs that a page was given."""
+    return [m for m in peer.of("leg") if m.get("standby")]
