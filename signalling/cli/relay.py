@@ -7,7 +7,7 @@ import asyncio
 import errno
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -16,6 +16,10 @@ from signalling import collector, logs
 from signalling.cli.relay_addresses import public_addresses
 from signalling.cli.shell import AsJson, fail, settings, show_json
 from signalling.config import Config
+
+if TYPE_CHECKING:
+    from media.app import RelaySettings
+    from media.control import ControlSettings
 
 LOCK_TAKEN = 75
 """Exit code (EX_TEMPFAIL of sysexits.h): another process is this relay."""
@@ -46,35 +50,21 @@ def relay(
     as_json: AsJson = False,
 ) -> None:
     """Run a media relay until SIGTERM, which lets its calls move away first; the second SIGTERM ends it at once."""
-    from media.app import Ready, RelaySettings, SlotTaken, run
+    from media.app import Ready, SlotTaken, run
     from media.control import ControlSettings
-    from media.relay.port import PortSettings
 
     config = settings(context)
     if urlsplit(server).scheme not in ("wss", "ws") or not urlsplit(server).hostname:
         fail("--server must look like wss://name or wss://name:port", 2)
     logs.configure(config.log)
-    media = config.media
-    chosen = RelaySettings(
-        control=ControlSettings(
-            server=server,
-            token_file=token_file,
-            instance=secrets.token_urlsafe(_INSTANCE_BYTES),
-            certificate=certificate,
-            origin=origin,
-        ),
-        port=PortSettings(
-            host=media.host,
-            udp_port=_numbered(media.udp_port, slot),
-            tcp_port=_numbered(media.tcp_port, slot),
-            public_addresses=public_addresses(config),
-            legs_max=media.legs_max,
-        ),
-        metrics_host=media.metrics_host,
-        metrics_port=_numbered(media.metrics_port, slot),
-        drain_s=media.drain_s,
-        lock_file=lock_file,
+    control = ControlSettings(
+        server=server,
+        token_file=token_file,
+        instance=secrets.token_urlsafe(_INSTANCE_BYTES),
+        certificate=certificate,
+        origin=origin,
     )
+    chosen = _settings(config, control, slot, lock_file)
 
     def ready(facts: Ready) -> None:
         collector.settle()
@@ -91,6 +81,29 @@ def relay(
             fail("another process is this relay", LOCK_TAKEN)
         except OSError as error:
             fail(_why(error, config, slot))
+
+
+def _settings(
+    config: Config, control: ControlSettings, slot: int, lock_file: Path | None
+) -> RelaySettings:
+    from media.app import RelaySettings
+    from media.relay.port import PortSettings
+
+    media = config.media
+    return RelaySettings(
+        control=control,
+        port=PortSettings(
+            host=media.host,
+            udp_port=_numbered(media.udp_port, slot),
+            tcp_port=_numbered(media.tcp_port, slot),
+            public_addresses=public_addresses(config),
+            legs_max=media.legs_max,
+        ),
+        metrics_host=media.metrics_host,
+        metrics_port=_numbered(media.metrics_port, slot),
+        drain_s=media.drain_s,
+        lock_file=lock_file,
+    )
 
 
 def _numbered(base: int, slot: int) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compose file: of the right form, complete, and the node understands what it is told."""
 
+import ipaddress
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from signalling.cli.entry import app
 from signalling.config import load
 
 pytestmark = pytest.mark.deploy
@@ -44,15 +47,17 @@ def test_compose_file_follows_the_specification() -> None:
 
 
 def test_every_part_is_there(compose: dict[str, Any]) -> None:
-    """Node, Redis, coturn, Prometheus and Caddy; and only Caddy and coturn face the world."""
-    assert set(compose["services"]) == {"node", "redis", "coturn", "prometheus", "caddy"}
+    """Node, relay, Redis, coturn, Prometheus and Caddy; and only Caddy, coturn and the relay face the world."""
+    assert set(compose["services"]) == {
+        "node", "relay", "redis", "coturn", "prometheus", "caddy"
+    }  # fmt: skip
     open_to_all = {
         name
         for name, service in compose["services"].items()
         if any(not port.startswith("127.0.0.1:") for port in service.get("ports", []))
         or service.get("network_mode") == "host"
     }
-    assert open_to_all == {"caddy", "coturn"}
+    assert open_to_all == {"caddy", "coturn", "relay"}
 
 
 def test_mounted_files_exist(compose: dict[str, Any]) -> None:
@@ -87,6 +92,25 @@ def test_node_understands_the_settings(compose: dict[str, Any]) -> None:
     assert config.server.public_url == "https://selat.example.org"
     assert len(config.turn.urls) == 3
     assert f"EXPOSE {config.server.port} {config.server.metrics_port}" in image
+
+
+def test_relay_understands_the_settings(compose: dict[str, Any]) -> None:
+    """Image and compose file give settings that a relay takes; its metrics are where Prometheus looks, out of strangers' reach."""
+    image = (COMPOSE / "Dockerfile").read_text()
+    of_image = dict(re.findall(r"(SELAT_\w+)=(\S+)", image))
+    relay = compose["services"]["relay"]
+    config = load(None, of_image | relay["environment"])
+    assert config.media.public_addresses == ()
+    (group,) = yaml.safe_load((COMPOSE.parent / "prometheus/relay-targets/selat.yaml").read_text())
+    assert group["targets"] == [f"{config.media.metrics_host}:{config.media.metrics_port}"]
+    (inner,) = compose["networks"]["inner"]["ipam"]["config"]
+    network = ipaddress.ip_network(inner["subnet"])
+    assert config.media.metrics_host == str(next(network.hosts()))
+    result = CliRunner().invoke(app, [*relay["command"][:1], "--help"])
+    assert result.exit_code == 0
+    assert {part for part in relay["command"] if part.startswith("--")} <= set(
+        re.findall(r"--[a-z-]+", result.output)
+    )
 
 
 def test_proxies_of_the_inner_network_are_believed(compose: dict[str, Any]) -> None:

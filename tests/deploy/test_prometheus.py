@@ -3,13 +3,16 @@
 
 import re
 import subprocess
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from signalling.config import ServerConfig
+from media import metrics as relay
+from media.app import described
+from signalling.config import MediaConfig, ServerConfig
 from signalling.metrics import LABEL_VALUES, Metrics, make_registry
 from tests.support.processes import program
 
@@ -54,13 +57,13 @@ def test_alert_has_both_stories(alert: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module", name="series")
 def names_of_series() -> set[str]:
-    """Return the name of every series that a node can have."""
+    """Return the name of every series that a node or a relay can have."""
     registry = make_registry()
     Metrics(registry)
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
     return {
         metric.name + suffix
-        for metric in registry.collect()
+        for metric in (*registry.collect(), *described().registry.collect())
         for suffix in suffixes.get(metric.type, ("",))
     }
 
@@ -74,7 +77,8 @@ def test_alert_is_about_metrics_that_exist(alert: dict[str, Any], series: set[st
     assert named or "up{" in expression
     for label, values in re.findall(r'(\w+)=~?"([^"]+)"', expression):
         if label != "job":
-            assert set(values.split("|")) <= set(LABEL_VALUES[label])
+            known = {*LABEL_VALUES[label], *chain(*relay.REASONS.values())}
+            assert set(values.split("|")) <= known
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
@@ -94,6 +98,10 @@ def test_runbook_has_no_page_without_alert() -> None:
 
 
 def test_target_is_the_port_that_a_node_listens_on() -> None:
-    """Prometheus asks where nodes answer by default."""
+    """Prometheus asks where nodes and relays answer by default."""
     (group,) = yaml.safe_load((PROMETHEUS / "targets/selat.yaml").read_text())
     assert group["targets"] == [f"node:{ServerConfig().metrics_port}"]
+    (group,) = yaml.safe_load((PROMETHEUS / "relay-targets/selat.yaml").read_text())
+    assert [target.split(":")[1] for target in group["targets"]] == [
+        str(MediaConfig().metrics_port)
+    ]
