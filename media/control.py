@@ -31,8 +31,12 @@ from signalling.wire.messages import MAX_MESSAGE_BYTES, PROTOCOL_VERSIONS, Error
 _log = logging.getLogger(__name__)
 
 PAUSE_MIN_S = 0.2
+PAUSE_SOON_S = 1.5
 PAUSE_MAX_S = 5.0
 """Between two attempts; doubled each time, the actual pause is drawn between half of it and all of it."""
+SOON_S = 60.0
+"""So long after the start or a loss the longest pause is ``PAUSE_SOON_S``: a node restarts in seconds, and gives its pages other
+legs when the relay is not back 5 s later."""
 STEADY_S = 5.0
 """A connection that held for so long was a good one: the next attempt is soon."""
 WELCOME_S = 10.0
@@ -104,6 +108,7 @@ class Control:
         self.refusals = 0
         """Error messages of the node."""
         self._clock = clock
+        self._lost_at = clock()
         self._outbox: Outbox | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._pump: asyncio.TimerHandle | None = None
@@ -136,7 +141,8 @@ class Control:
                 if self._clock() - began_at >= STEADY_S:
                     pause_s = PAUSE_MIN_S
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 no secret
-                pause_s = min(PAUSE_MAX_S, pause_s * 2)
+                soon = self._clock() - self._lost_at < SOON_S
+                pause_s = min(PAUSE_SOON_S if soon else PAUSE_MAX_S, pause_s * 2)
 
     async def _connection(self, session: aiohttp.ClientSession, owner: Owner) -> None:
         token = read_token(self.settings.token_file)
@@ -216,6 +222,7 @@ class Control:
             self._pump = None
         was_connected, self.connected = self.connected, False
         if was_connected:
+            self._lost_at = self._clock()
             _log.warning("control_lost", extra={"close_code": socket.close_code})
             owner.lost()
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):

@@ -18,6 +18,7 @@ from signalling.wire.legs import LimitLeg
 RATE_PER_S = 40.0
 BURST = 150.0
 """Both below a node's default limits for any client, pings included."""
+PAUSE_MIN_S = 0.001
 QUEUE_MAX = 8_192
 """Four messages for each of the most legs there can be; beyond that the connection is of no use any more."""
 
@@ -60,4 +61,7 @@ class Outbox:
             numbered = msgspec.structs.replace(message, id=self._next_id)
             self._next_id += 1
             self._write(self._encoder.encode(numbered))
-        return (1.0 - self._allowance) / RATE_PER_S if self._waiting else None
+        if not self._waiting:
+            return None
+        # Never as little as rounding may leave: a clock that does not move on by it would be asked for ever.
+        return max(PAUSE_MIN_S, (1.0 - self._allowance) / RATE_PER_S)
