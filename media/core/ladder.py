@@ -233,7 +233,8 @@ def _without_outage(state: State, path: Path, now: float) -> tuple[State, Path]:
     if silent or state.silent:
         state = replace(state, silent=silent, silent_until=now)
     if now - state.silent_until >= FRESH_S or len(state.losses) != len(path):
-        return replace(state, losses=tuple(link.loss_ratio for link in path)), path
+        losses = tuple(link.loss_ratio for link in path)
+        return state if losses == state.losses else replace(state, losses=losses), path
     path = tuple(
         replace(link, loss_ratio=min(link.loss_ratio, before))
         for link, before in zip(path, state.losses, strict=True)
@@ -252,19 +253,25 @@ def _noted(state: State, path: Path, now: float) -> State:
         queue_since = None
     elif queue_since is None:
         queue_since = now
-    relapses, relapsed = state.relapses, state.relapsed
-    if any(n and now - at >= FORGIVE_S for n, at in zip(relapses, relapsed, strict=True)):
-        old = [n and now - at >= FORGIVE_S for n, at in zip(relapses, relapsed, strict=True)]
-        relapses = tuple(n - 1 if o else n for n, o in zip(relapses, old, strict=True))
-        relapsed = tuple(now if o else at for at, o in zip(relapsed, old, strict=True))
-    state = replace(
-        state, protected=copies, lossy=lossy, queue_since=queue_since,
-        relapses=relapses, relapsed=relapsed,
-    )  # fmt: skip
+    # Mostly nothing has changed, and a copy of the state is half of what a decision takes.
+    if (copies, lossy, queue_since) != (state.protected, state.lossy, state.queue_since):
+        state = replace(state, protected=copies, lossy=lossy, queue_since=queue_since)
+    if any(state.relapses):
+        state = _forgiven(state, now)
     room = queue_s <= MAX_THRESHOLD_S and not state.silent and _next_fits(state, path)
-    if not room:
-        return replace(state, fits_since=None)
-    return state if state.fits_since is not None else replace(state, fits_since=now)
+    if room == (state.fits_since is not None):
+        return state
+    return replace(state, fits_since=now if room else None)
+
+
+def _forgiven(state: State, now: float) -> State:
+    """Forget a relapse of each rung that has had none for long."""
+    relapses, relapsed = list(state.relapses), list(state.relapsed)
+    for rung, count in enumerate(relapses):
+        if count and now - relapsed[rung] >= FORGIVE_S:
+            relapses[rung] -= 1
+            relapsed[rung] = now
+    return replace(state, relapses=tuple(relapses), relapsed=tuple(relapsed))
 
 
 def _next_fits(state: State, path: Path) -> bool:
