@@ -234,10 +234,10 @@ class Legs:
         relay = self.relays.get(relay_id)
         if relay is not None:
             self.relays.answer(relay, connection.participant, consult.id, leg, message.answer)
-        elif relay_id:
+        if relay_id and (relay is None or relay.connection is None):
             notice = AnswerFor(consult.id, connection.participant, leg, message.answer)
             self._push.spawn(self._tell(relay_id, notice))
-        else:
+        elif not relay_id:
             raise Refused(Code.NOT_FOUND)
 
     def _troubled(self, connection: Connection, message: wire.LegTrouble) -> None:
@@ -319,7 +319,8 @@ class Legs:
         if not len(self.relays):
             return
         at = _time()
-        await self._see_to_lost(at)
+        await self._see_to_trouble(at)
+        await self._see_to_gone(at)
         self.relays.serve()
         await self._see_to_wanting(at)
         for relay in self.relays:
@@ -423,26 +424,29 @@ class Legs:
             else:
                 await self._want_elsewhere(unmet)
 
-    async def _see_to_lost(self, at: float) -> None:
-        """Move the calls of relays that are dead, and those who wait for a relay that does not come back."""
+    async def _see_to_trouble(self, at: float) -> None:
+        """Move the calls of relays that are dead."""
         for consult_id, said_at in list(self._trouble.items()):
             consult = self._ledger.consults.get(consult_id)
             relay = self.relays.get(consult.relay) if consult is not None else None
-            if consult is None or relay is None or at - said_at > routes.TROUBLE_S:
+            if relay is None or at - said_at > routes.TROUBLE_S:
                 del self._trouble[consult_id]
             elif routes.is_lost(relay.load, said_at, at):
                 del self._trouble[consult_id]
                 await self._move(consult_id, relay.id, "lost")
+
+    async def _see_to_gone(self, at: float) -> None:
+        """Let go of relays that have another node by now; who waits for one that doesn't come back goes another way."""
         for relay in self.relays:
-            away_s = at - max(relay.heard_at, relay.gone_at)
-            if relay.connection is not None or away_s <= routes.RETURN_S:
+            if relay.connection is not None:
                 continue
-            if await self._has_moved(relay):
+            late = at - relay.gone_at > routes.RETURN_S
+            if (relay.wanting or late) and await self._has_moved(relay):
                 continue
-            if away_s > FORGOTTEN_S:
+            if at - relay.gone_at > FORGOTTEN_S:
                 self.relays.forget(relay)
             for consult in [c for c in self._ledger.consults.values() if c.relay == relay.id]:
-                if not routes.is_talking(consult):
+                if late and not routes.is_talking(consult):
                     await self._move(consult.id, relay.id, "unreachable")
 
     async def _see_to_wanting(self, at: float) -> None:

@@ -68,6 +68,8 @@ class Seated:
     connected: bool = False
     switched: bool = False
     """It was a standby leg and became the leg."""
+    answer: wire.LegAnswer | None = None
+    """What its page answered while the relay was away."""
     flowing_at: float | None = None
     left_at: float | None = None
     """Since when the consult goes by another way."""
@@ -308,6 +310,10 @@ class Relays:
             self._drop(relay, seat)  # the seat never reached it, or it closed the leg
             if not seat.standby:
                 self._ask_again(relay, seat)
+        for seat in relay.seats.values():
+            if seat.answer is not None:
+                relay.send(wire.RelayAnswer(seat.leg, seat.answer))
+                seat.answer = None
         concerned = {*relay.forwarding, *relay.of_consult}
         concerned |= {c.id for c in self._ledger.consults.values() if c.relay == relay.id}
         for consult_id in concerned:
@@ -461,7 +467,10 @@ class Relays:
         seat = relay.seats.get(LegId(leg))
         if seat is None or seat.participant != participant or seat.consult != consult:
             raise Refused(Code.NOT_FOUND)
-        relay.send(wire.RelayAnswer(seat.leg, answer))
+        if relay.adopted:
+            relay.send(wire.RelayAnswer(seat.leg, answer))
+        else:
+            seat.answer = answer
 
     def _ask_again(self, relay: Relay, seat: Seated) -> None:
         """Somebody lost a leg without our doing; they get another one, though not in a storm."""

@@ -2,7 +2,7 @@
 """Two nodes on one Redis: who sits on which must not matter."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,8 @@ import pytest
 
 from signalling.edge import connections, keys
 from signalling.store.base import Recorded
-from tests.support.clinic import QUICK, Clinic, config, form, open_clinic
+from tests.support.clinic import QUICK, Call, Clinic, config, form, open_clinic
+from tests.support.fake_relay import FakeRelay, Page, first_legs, standby_legs
 from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
 
@@ -267,3 +268,101 @@ async def test_disabled_on_one_node_leaves_the_other(nodes: Nodes) -> None:
     await nodes.a.node.ledger.presence(specialist.account)  # type: ignore[arg-type]
     await nodes.a.node.house.set_account(specialist.account, disabled=True)  # type: ignore[arg-type]
     assert await specialist.until_closed() == 4011
+
+
+# -- relays ------------------------------------------------------------------------------------------------------------
+
+
+async def relayed(nodes: Nodes, relays: Sequence[FakeRelay], pages: list[Page]) -> Call:
+    """Return a relayed call with the patient on ``a``, where the relays are, and the specialist on ``b``."""
+    specialist = await nodes.b.specialist()
+    patient = await nodes.a.patient()
+    pages += [Page(specialist), Page(patient)]
+    call = await nodes.a.connect(patient, specialist)
+    for side in (patient, specialist):
+        await side.wait_until(lambda s=side: first_legs(s))
+    await until(lambda: sum(len(r.answers) for r in relays) == 2)
+    return call
+
+
+async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not condition():  # noqa: ASYNC110 - what a relay has, no message says
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def pages() -> AsyncIterator[list[Page]]:
+    """Pages that answer their legs; they end after the test."""
+    made: list[Page] = []
+    yield made
+    for page in made:
+        await page.stop()
+
+
+async def test_a_relay_of_another_node(nodes: Nodes, pages: list[Page]) -> None:
+    """The specialist's leg is of the relay of the patient's node: given, answered, limited and closed across nodes."""
+    relay = await FakeRelay.start(nodes.a)
+    call = await relayed(nodes, [relay], pages)
+    sides = {f"p_{call.consult}", call.specialist.account}
+    await until(lambda: set(relay.forwarding.get(call.consult, [])) == sides)
+    leg = relay.seat_of(call.specialist.account)["leg"]
+    assert leg == first_legs(call.specialist)[0]["leg"]
+    await relay.send("limit_leg", leg=leg, limits={"videoMaxBps": 60_000})
+    got = await call.specialist.wait_for(lambda m: m["type"] == "limits")
+    assert got["leg"] == leg
+    await call.specialist.reconnect()
+    await call.specialist.ping()
+    await call.specialist.done("end", consult=call.consult, outcome="advice")
+    await until(lambda: not relay.seats)
+    assert sorted(relay.closed) == sorted(relay.ever)
+    assert len(relay.ever) == 2
+
+
+@pytest.mark.parametrize("way", ["killed", "stopped"])
+async def test_a_relay_of_another_node_dies(nodes: Nodes, pages: list[Page], way: str) -> None:
+    """Whichever node hears of the trouble, both pages come to the other relay, or to a direct call without one."""
+    relays = [await FakeRelay.start(nodes.a, name) for name in ("one", "two")]
+    call = await relayed(nodes, relays, pages)
+    for side in (call.patient, call.specialist):
+        await side.wait_until(lambda s=side: standby_legs(s))
+    on = next(r for r in relays if r.id == nodes.a.consult(call.consult).relay)
+    other = next(r for r in relays if r is not on)
+    await (on.lose() if way == "killed" else on.freeze())
+    trouble = {
+        "consult": call.consult,
+        "leg": first_legs(call.patient)[0]["leg"],
+        "silentMs": 2_000,
+    }
+    who = call.patient if way == "killed" else call.specialist
+    for side in (call.patient, call.specialist):
+        for _ in range(2 if side is who else 0):
+            await side.send("leg_trouble", **trouble)
+    for side in (call.patient, call.specialist):
+        switch = await side.wait_for(lambda m: m["type"] == "leg_switch")
+        assert switch["leg"] == standby_legs(side)[0]["leg"]
+    await until(lambda: len(other.forwarding.get(call.consult, [])) == 2)
+    await other.lose()
+    await call.specialist.send("leg_trouble", **trouble)
+    for side in (call.patient, call.specialist):
+        await side.wait_until(lambda s=side: s.view.get("route", "direct") == "direct")
+
+
+async def test_a_relay_changes_its_node(nodes: Nodes, pages: list[Page]) -> None:
+    """A relay that reconnects to another node is that one's: nobody notices, and its legs are closed there in the end."""
+    relay = await FakeRelay.start(nodes.a)
+    call = await relayed(nodes, [relay], pages)
+    await until(lambda: relay.forwarding.get(call.consult))
+    version = nodes.a.consult(call.consult).version
+    await relay.lose()
+    at(nodes.b, relay)
+    await relay.connect()
+    await until(lambda: nodes.b.metric("legs_seated") == 2)
+    await call.patient.reconnect()
+    await call.patient.ping()
+    assert nodes.a.consult(call.consult).version == version
+    assert len(relay.ever) == 2
+    await call.specialist.done("end", consult=call.consult, outcome="advice")
+    await until(lambda: not relay.seats)
+    assert sorted(relay.closed) == sorted(relay.ever)
+    assert not relay.carried()

@@ -264,6 +264,22 @@ async def test_control_is_cut(
     assert len(relay.forwarding[call.consult]) == 2
 
 
+async def test_answered_while_control_was_cut(clinic: Clinic) -> None:
+    """What a page answers while the relay is away is said to it when it is back."""
+    relay = await FakeRelay.start(clinic)
+    await clinic.specialist()
+    patient = await clinic.patient()
+    await until(lambda: relay.has(f"p_{patient.consult}"))
+    await patient.wait_until(lambda: first_legs(patient))
+    leg = first_legs(patient)[0]["leg"]
+    await relay.lose()
+    await until(lambda: clinic.metric("relays", state="out_of_control") == 1)
+    await patient.send("leg_answer", consult=patient.consult, leg=leg, answer=ANSWER)
+    await patient.ping()
+    await relay.connect()
+    await until(lambda: leg in relay.answers)
+
+
 async def test_ended_while_control_was_cut(clinic: Clinic, pages: Pages) -> None:
     """What ended meanwhile is put right when the relay is back: legs closed, forwarding off."""
     relay = await FakeRelay.start(clinic)
