@@ -253,6 +253,7 @@ async def test_a_full_relay_says_no_more(node, tmp_path):
         assert relay.ready["pid"]
 
 
+@pytest.mark.slow
 async def test_a_node_that_hangs_is_left(node, tmp_path):
     """A server that accepts and never says a word is given up, and tried again."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
