@@ -69,6 +69,12 @@ class Server:
             "SELAT_TLS": "off" if self._lab is None else "on",
             "SELAT_PUBLIC_URL": self.url,
             "SELAT_METRICS_PORT": "0",
+            "SELAT_MEDIA_HOST": self._host,
+            "SELAT_MEDIA_PUBLIC_ADDRESSES": self._host,
+            "SELAT_MEDIA_UDP_PORT": "0",
+            "SELAT_MEDIA_TCP_PORT": "0",
+            "SELAT_MEDIA_METRICS_PORT": "0",
+            "SELAT_MEDIA_DRAIN_S": "2",
             **self._settings,
         }
         command = [SELAT, "serve", "--json", "--demo"]

@@ -19,6 +19,9 @@ from tests.support.processes import answers, free_port, program, running
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
+_OVER_A_RELAY = "peerConnections.map((each) => each.remoteDescription.sdp.includes('a=ice-lite'))"
+
+
 async def chat(patient: Actor, specialist: Actor, number: int) -> None:
     """One line each way; both pages show both, once."""
     asked, answered = f"Pertanyaan {number}.", f"Jawaban {number}."
@@ -33,11 +36,14 @@ async def chat(patient: Actor, specialist: Actor, number: int) -> None:
         assert await actor.count_lines(answered) == 1
 
 
-async def test_a_patient_and_a_specialist_talk(tmp_path: Path) -> None:
-    """From the link to picture and voice both ways, chat, note, and a summary that the patient keeps."""
-    async with scene(tmp_path) as stage:
+@pytest.mark.parametrize("route", ["relayed", "direct"])
+async def test_a_patient_and_a_specialist_talk(tmp_path: Path, route: str) -> None:
+    """From the link to picture and voice both ways, chat, note, and a summary that the patient keeps; on either route."""
+    async with scene(tmp_path, settings={"SELAT_MEDIA_ROUTE": route}) as stage:
         patient, specialist = await stage.call()
         await meet(patient, specialist)
+        for actor in (patient, specialist):
+            assert await actor.page.evaluate(_OVER_A_RELAY) == [route == "relayed"]
         await chat(patient, specialist, 1)
         await specialist.page.fill("#note", "Observasi.")
         await specialist.page.click("#end-open")
