@@ -34,6 +34,7 @@ from signalling.edge.pages import Pages
 from signalling.edge.push import Push
 from signalling.edge.relays import Relays
 from signalling.edge.rota import Rota
+from signalling.edge.routing import Routing
 from signalling.edge.watched import WatchedStore
 from signalling.metrics import Metrics, make_registry
 from signalling.store.base import Store
@@ -152,14 +153,9 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     house = House(ledger)
     connections = Connections(store, config.consult.presence_s)
     push = Push(ledger, house, connections)
-    legs = Legs(
-        ledger=ledger,
-        connections=connections,
-        push=push,
-        relays=Relays(ledger, connections, metrics, push.spawn),
-        metrics=metrics,
-        relayed=config.media.route == "relayed",
-    )
+    relays = Relays(ledger, connections, metrics, push.spawn)
+    routing = Routing(relays, ledger, connections, push, metrics, config.media.route)
+    legs = Legs(ledger, connections, push, routing)
     keyfile, pepper = known.keyfile, code_pepper(known.master_key)
     consults = Consults(ledger, lambda: keyfile.ring, pepper, config.identity, metrics)
     commands = Commands(
@@ -191,8 +187,8 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     app[keys.CONFIG], app[keys.METRICS] = config, metrics
     app[keys.CONSULTS], app[keys.GATE] = consults, gate
     app[keys.HOUSE], app[keys.LEDGER] = house, ledger
-    app.add_routes([*http.Http(app, origins).routes(), web.get("/ws", gate.handler)])
-    app.add_routes(Pages().routes(metrics.page_served))
+    app.add_routes([*http.Http(app, origins).routes(), *Pages().routes(metrics.page_served)])
+    app.add_routes([web.get("/ws", gate.handler)])
     rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
     loops = (
         connections.listen,
@@ -201,7 +197,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         rota.run,
         gate.sweep,
         Census(ledger, push.rota, metrics).run,
-        legs.run,
+        routing.run,
         lambda: _sample_lag(metrics),
         lambda: _maintain_keys(keyfile, config),
     )

@@ -106,7 +106,7 @@ class Commands:
         self._consults = consults
         self._connections = connections
         self._push = push
-        self._legs = legs
+        self._first_route = legs.first_route
         self._metrics = metrics
         self._turn = turn_config
         self._turn_secret = turn_secret
@@ -279,7 +279,7 @@ class Commands:
                     content=content_id,
                     consent_at=at,
                 ),
-                *self._legs.first_route(consult, at),
+                *self._first_route(consult, at),
             ]
 
         await self._ledger.commit(

@@ -96,8 +96,8 @@ class Relay:
     id: ParticipantId
     connection: Connection | None
     heard_at: float = -inf
-    gone_at: float = -inf
-    """When its connection ended."""
+    changed_at: float = -inf
+    """When its connection began or ended."""
     legs_max: int = 0
     load_ratio: float = 0.0
     draining: bool = False
@@ -206,14 +206,14 @@ class Relays:
         relay.adopted = relay.minted = False
         relay.pool.clear()
         relay.reported.clear()
-        relay.heard_at = -inf
+        relay.heard_at, relay.changed_at = -inf, _time()
 
     def gone(self, connection: Connection) -> None:
         """A relay's connection ended; it goes on without."""
         relay = self._by_id.get(connection.participant)
         if relay is not None and relay.connection is connection:
             relay.connection, relay.heard_at = None, -inf
-            relay.gone_at = _time()
+            relay.changed_at = _time()
             relay.adopted = False
             self.on_news()
 

@@ -359,6 +359,23 @@ async def two_relays(clinic: Clinic, pages: Pages) -> tuple[Call, FakeRelay, Fak
     return call, on, next(r for r in relays if r is not on)
 
 
+async def test_a_relay_that_is_stopped_while_people_wait(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that says nothing any more, with its connection open, loses those who wait, and is given nobody."""
+    monkeypatch.setattr(routes, "RETURN_S", 0.4)
+    monkeypatch.setattr(routes, "STATUS_LATE_S", 0.4)
+    relay = await FakeRelay.start(clinic)
+    await clinic.specialist()
+    patient = await clinic.patient()
+    await patient.wait_until(lambda: first_legs(patient))
+    await relay.freeze()
+    await patient.wait_until(lambda: patient.view.get("route", "direct") == "direct")
+    await until(lambda: clinic.metric("relays", state="out_of_control") == 1)
+    other = await FakeRelay.start(clinic, "other")
+    await until(lambda: other.has(f"p_{patient.consult}"))
+
+
 @pytest.mark.parametrize("way", ["killed", "stopped"])
 async def test_a_dead_relay(clinic: Clinic, pages: Pages, way: str) -> None:
     """Gone or silent, and a page hears nothing: within 3 s both pages are told to use the leg that they have already."""
