@@ -19,7 +19,9 @@ FILE_LINES = 600
 TEST_FILE_LINES = 800
 FUNCTION_LINES = 60
 
-LONGER_FILES: dict[str, str] = {}
+LONGER_FILES: dict[str, str] = {
+    "signalling/web/js/wire.js": "generated, nearly all of it types in comments"
+}
 """Path: why this file may pass the ceiling."""
 
 LONGER_FUNCTIONS: dict[str, str] = {}
