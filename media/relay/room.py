@@ -217,9 +217,11 @@ class Room:
 
     def _look(self, now: float) -> None:
         self._turn += 1
+        even = self._turn % LIMITS_EVERY == 0
         for seat in self._open:
-            seat.feed_back(now)
-        if self._turn % LIMITS_EVERY == 0:
+            if even or seat.is_fast:
+                seat.feed_back(now)
+        if even:
             for seat in self._open:
                 seat.look(now)
             self._limit_all(now)

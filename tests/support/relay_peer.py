@@ -90,11 +90,22 @@ class Peer:
         loop = asyncio.get_running_loop()
         if self._socket is not None:
             self._socket.close()
-        port = next(each.port for each in self.offer.candidates if each.transport == "udp")
+        relay = next(each for each in self.offer.candidates if each.transport == "udp")
         self._socket, _ = await loop.create_datagram_endpoint(
-            lambda: _Socket(self._later), remote_addr=("127.0.0.1", port)
+            lambda: _Socket(self._later), remote_addr=(relay.address, relay.port)
         )
         return self
+
+    def point_to(self, offer: Offer) -> None:
+        """Take another offer than it was made with."""
+        self.offer = offer
+        self.pairs = pairs_of(offer)
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket."""
+        assert self._socket is not None
+        return int(self._socket.get_extra_info("socket").fileno())
 
     def answer(self) -> Answer:
         """Return what it would answer."""
@@ -163,6 +174,14 @@ class Peer:
         self.dtls_out += 1
         self.send(data)
 
+    def _answer(self, check: stun.Message) -> None:
+        """Answer a check of a relay that is not as lite as it says (Janus)."""
+        found = next(each for each in self.offer.candidates if each.transport == "udp")
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, check.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = (found.address, found.port)
+        answer.add_message_integrity(self.answer().ice.partition(":")[2].encode())
+        self.send(bytes(answer))
+
     def _later(self, data: bytes) -> None:
         if self.delay_s:
             asyncio.get_running_loop().call_later(self.delay_s, self._received, data)
@@ -172,7 +191,11 @@ class Peer:
     def _received(self, data: bytes) -> None:
         first = data[0]
         if first < 4:
-            self.responses.append(stun.parse_message(data))
+            message = stun.parse_message(data)
+            if message.message_class is stun.Class.REQUEST:
+                self._answer(message)
+            else:
+                self.responses.append(message)
         elif 20 <= first < 64:
             self.dtls_in += 1
             self._association.feed(data)

@@ -82,6 +82,9 @@ class DownlinkEstimator:
             arrived.append((entry[0], (ticks + offset) * TICK_S, entry[1], self._lost))
             self._lost = False
         self._base = base + len(feedback.arrivals)
+        for _ in range(self._base - self._first):
+            self._sent.popleft()  # nothing speaks of them any more
+        self._first = self._base
         if arrived:
             self._take(arrived, now)
         self.watch.counted(len(feedback.arrivals), len(arrived), now)
