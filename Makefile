@@ -42,8 +42,9 @@ test-all: setup-test check  ## the same with the long variants and the load benc
 	@$(BIN)/python -m pytest -q -m "not load" --cov --cov-report=term $(ARGS)
 	@$(MAKE) --no-print-directory load
 
-load: setup-test  ## measure capacity, beside PeerJS's server (four minutes; nothing else should run)
+load: setup-test  ## measure capacity, beside PeerJS's server and Janus (eight minutes; nothing else should run)
 	@$(BIN)/python -m tests.load.broker $(ARGS)
+	@$(BIN)/python -m tests.load.relay $(ARGS)
 	@$(BIN)/python -m pytest -q -s -m load tests/load
 
 screenshots: setup-test  ## pictures of every state of every page, into screenshots/

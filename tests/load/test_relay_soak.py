@@ -43,7 +43,8 @@ async def test_an_hour_of_twenty_calls_leaves_nothing() -> None:
             sent, received = sent + found.sent, received + found.received
             counts = await server.ask({"do": "counts"})
             memory.append(server.rss_bytes())
-        assert received > 0.9 * sent
+        # A third loses packets and repeats none: most of its pictures are held back, 10 % of all that is sent.
+        assert received > 0.85 * sent
         assert "fault" not in counts["drops"]
         third = SAMPLES // 3
         assert max(memory[-third:]) <= max(memory[third:-third]) * GROWTH_RATIO + GROWTH_BYTES

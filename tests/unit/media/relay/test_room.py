@@ -432,7 +432,7 @@ def test_transport_feedback_goes_to_who_negotiated_it(house):
     numbers = [packet.transport_number for packet in ben.heard()]
     assert numbers == list(range(10))
     seat = house.room._seats[ana.leg_id]
-    seat.up.watch._capacity.rate_bps = 50_000.0
+    seat.up.watch._capacity.rate_bps = seat.up.watch._capacity.usable_bps = 50_000.0
     house.pass_time(0.3)
     ana.told()
     for number in range(10, 20):
