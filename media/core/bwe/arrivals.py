@@ -26,6 +26,8 @@ BURST_S: Final = 0.2
 left out, if it is so long that it must be a fade."""
 MAX_KEPT: Final = 1_024
 """Packets: 2 s at 5 Mbit/s."""
+KEPT_S: Final = 1.2 * MAX_SPAN_S
+"""Nobody looks back further; a leg of 70 packets a second would keep 15 s otherwise, 80 KB."""
 
 
 class Pace(NamedTuple):
@@ -59,7 +61,10 @@ class ArrivalMeter:
             size: Octets on the wire.
             after_loss: Whether packets before it are missing.
         """
-        self._kept.append((sent_at, at, size, after_loss))
+        kept = self._kept
+        kept.append((sent_at, at, size, after_loss))
+        while at - kept[0][1] > KEPT_S:
+            kept.popleft()
 
     def clear(self) -> None:
         """Forget all: what came before an outage has no interval to what comes after."""

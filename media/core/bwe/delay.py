@@ -31,6 +31,8 @@ QUICK_NOISE: Final = 1.5
 """Five packets are enough for a queue that jitter can't feign: with the threshold, more than the whole
 spread of an even jitter."""
 MAX_RECENT: Final = 1_024
+KEPT_S: Final = 1.2 * MAX_SPAN_S
+"""Nobody looks back further; without it a slow leg would keep 15 s, 60 KB."""
 THRESHOLD_S: Final = 0.03
 """More than this is a queue on a link without jitter: a 1,200-octet packet at 320 kbit/s."""
 NOISE_SHARE: Final = 0.9
@@ -67,7 +69,10 @@ class DelayTracker:
 
     def add(self, delay_s: float, at: float) -> None:
         """Note a packet's delay, from any origin, that arrived `at` (hot path)."""
-        self._recent.append((at, delay_s))
+        recent = self._recent
+        recent.append((at, delay_s))
+        while at - recent[0][0] > KEPT_S:
+            recent.popleft()
         buckets = self._buckets
         if not buckets or at - buckets[-1][0] >= BUCKET_S:
             buckets.append((at, delay_s))
