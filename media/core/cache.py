@@ -110,6 +110,12 @@ class PacketCache:
                 self._ring[place] = None
         self._forget(limit)
 
+    def clear(self) -> None:
+        """Let go of everything: a key frame comes, and nothing before it is worth repeating."""
+        self._ring = [None] * len(self._ring)
+        self._resent_at.clear()
+        self._oldest = -1
+
     def _forget(self, limit: float) -> None:
         """Forget repetitions before `limit`, and the older half of what is left if that is all."""
         times = self._resent_at

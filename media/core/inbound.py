@@ -103,8 +103,9 @@ class InboundStream:
             frame_s = self._frame_ticks / self.reception.clock_rate or DEFAULT_FRAME_S
             self.hold.wait_s = voice_wait_s(rtt_s, frame_s, 1 if self._red_type >= 0 else 0)
 
-    def resume(self) -> None:
-        """Go on after an outage: nothing that was sent before the next packet is worth waiting for."""
+    def resume(self, number: int) -> None:
+        """Go on after an outage with the packet of this number: nothing sent before it is worth waiting for."""
+        self.reception.skip_to(number)
         self.hold.skip()
         self.nacks.restart()
 

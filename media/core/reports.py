@@ -93,6 +93,17 @@ class Reception:
             self._base = index  # overtaken by the first packet that came
         return index
 
+    def skip_to(self, number: int) -> None:
+        """Don't count as lost what is missing before this number: it was sent while the link was down.
+
+        That says nothing of the link that is back, and a sender that is told of it cuts its rate to the floor
+        (Chromium: 30 kbit/s, measured after a blackout of 20 s).
+        """
+        highest = self._unwrapper.highest
+        missing = ((number - highest - 1 + 0x8000) & 0xFFFF) - 0x8000
+        if highest >= 0 and missing > 0:
+            self._base += missing
+
     def index_of(self, number: int) -> int:
         """Return the index of a repaired packet's number, -1 if it belongs to nothing.
 

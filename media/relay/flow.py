@@ -45,6 +45,9 @@ PICTURE_HZ: Final = 90_000
 OUTAGE_S: Final = 0.7
 """A stream that was silent for so long was cut off: what it lost meanwhile is not asked for. The same
 as the page's own watch; DTX sends every 400 ms."""
+ASK_S: Final = 3.0
+"""After an outage the key frame is asked for so long before the picture itself comes: a browser sends its voice first,
+and what it had queued of the picture a second later (measured)."""
 LIVE_S: Final = 2.0
 """A source that was heard within this is sending."""
 
@@ -104,8 +107,8 @@ class Source:
         """Take a packet and forward what is due (hot path); return whether its predecessor is missing."""
         if now - self.heard_at > OUTAGE_S:
             self.outages += 1
-            self.stream.resume()
-            self.seat.returned(now)
+            self.stream.resume(packet.sequence_number)
+            self.seat.returned(now, lost=packet.sequence_number != (self._last_number + 1) & 0xFFFF)
         self.heard_at = now
         number, last = packet.sequence_number, self._last_number
         after_loss = number != (last + 1) & 0xFFFF
@@ -135,6 +138,9 @@ class Source:
         else:
             packets = stream.hold.expire(now)
             stream.nacks.settle(1 << 62)
+            asks = self.repairs and now - seat.returned_at < ASK_S
+            if asks and stream.key_frames.due(now, seat.rtt.smoothed_s, seat.up_budget):
+                seat.ask(self.ssrc, (), key_frame=True)
         if packets:
             self.forward(packets, now)
 
@@ -268,12 +274,16 @@ class PictureSink(_Sink):
     def restart(self, now: float) -> None:
         """Begin again with a key frame."""
         self.out.restart()
+        self.cache.clear()
         if self.source is not None:
             self.source.want_key_frame(now)
 
     def forward(self, packet: RtpPacket, now: float) -> None:
         """Write, encrypt, send (hot path)."""
         seat, out = self.seat, self.out
+        if seat.is_dark:
+            out.withheld += 1
+            return
         size = out.write(packet, _scratch, now, seat.number)
         if size:
             seat.send(_scratch, size, Weight.PICTURE, now)

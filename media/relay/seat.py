@@ -57,6 +57,10 @@ FAST_BPS: Final = 400_000.0
 """From here on feedback is written ten times a second, below it five times: browsers themselves give 5 % of the rate to it."""
 NO_FEEDBACK_S: Final = 5.0
 """A browser that has been sent to for so long and gave no feedback gives none; reports must do."""
+DARK_S: Final = 3.0
+"""A leg that nothing comes from for so long gets no picture: when its link returned, its browser would ask for hundreds of
+packets that are of no use any more (measured: the answers filled the queue, and the picture came after 4 s). A browser that
+sees a picture reports every second."""
 FORMER_MAX: Final = 4
 """Old streams of a leg that are remembered, so that their last packets don't bring them back."""
 
@@ -95,6 +99,10 @@ class Seat:
         self.reported = ReportedDownlinkEstimator(start_bps, ASSUMED_RTT_S, now)
         self.down: DownlinkEstimator | None = None
         """Only with transport-wide feedback."""
+        self.is_dark = False
+        """Whether its link seems to be down."""
+        self.returned_at = float("-inf")
+        """When its last outage was over."""
         self.is_fast = False
         """Whether its up-link is worth feedback at short intervals."""
         self.number = 0
@@ -107,6 +115,8 @@ class Seat:
         self._first_sent_at: float | None = None
         self._fed_back = False
         self._counted: dict[int, tuple[int, int]] = {}
+        self._uncounted: set[int] = set()
+        """Streams of ours whose next report speaks of an outage too."""
         self._heard_at = now
 
     def accept(self, answer: Answer, now: float) -> None:
@@ -143,6 +153,7 @@ class Seat:
     def open(self, now: float) -> None:
         """Forward from now on."""
         self.is_open = True
+        self.is_dark = False
         self._heard_at = now
         if self.rtt.latest_s is None and (dtls_s := self.leg.timing.dtls_s) is not None:
             self.rtt.smoothed_s = min(5.0, dtls_s / 2)  # two round trips and little else
@@ -225,6 +236,8 @@ class Seat:
         if old is not None:
             self._former = [*self._former[1 - FORMER_MAX :], old.ssrc]
             self.room.retire(old)
+        if self.is_dark:
+            self.returned(now)
         source = self.sources[kind] = Source(self, kind, packet.ssrc, now)
         if kind is Kind.VOICE:
             self._voice = source
@@ -233,13 +246,41 @@ class Seat:
         self.room.route(now)
         return source
 
-    def returned(self, now: float) -> None:
-        """Go on after an outage of this leg, if it was one of all that it sends: it needs a key frame now."""
-        if self.picture is not None and now - self.heard_at > OUTAGE_S:
+    def returned(self, now: float, *, lost: bool = True) -> None:
+        """Go on after an outage of this leg, if it was one of all that it sends: key frames are needed now.
+
+        Its own picture begins anew, and is asked to if something of what it sent was ``lost``.
+        """
+        if not self.is_dark and now - self.heard_at <= OUTAGE_S:
+            return
+        if self.is_dark:
+            self._begin_anew(now)
+        if self._picture is not None and (self.is_dark or lost):
+            self._picture.want_key_frame(now)
+            self.returned_at = now
+        self.is_dark = False
+        if self.picture is not None:
             self.picture.restart(now)
+
+    def _begin_anew(self, now: float) -> None:
+        """Begin with what the link was known to carry before it was down: what was lost meanwhile says nothing of it."""
+        rtt_s = self.rtt.smoothed_s
+        self.up = UplinkEstimator(self.up.estimate(now).rate_bps, rtt_s, now)
+        self.up.begin(*self._totals())
+        self.reported = ReportedDownlinkEstimator(self.reported.estimate(now).rate_bps, rtt_s, now)
+        if self.down is not None:
+            self.down = DownlinkEstimator(self.down.estimate(now).rate_bps, rtt_s, now, self.number)
+        self._uncounted = {self.offer.audio.ssrc, self.offer.video.ssrc, self.offer.video.rtx_ssrc}
+
+    def _totals(self) -> tuple[int, int]:
+        """Return how many packets of all streams were expected and received."""
+        receptions = [source.stream.reception for source in self.sources.values()]
+        return sum(each.expected for each in receptions), sum(each.received for each in receptions)
 
     def receive_rtcp(self, leg: Leg, data: bytes, now: float) -> None:
         """Take a compound packet of the browser's."""
+        if self.is_dark:
+            self.returned(now)
         self._heard_at = now
         for part in rtcp.parse(data):
             if isinstance(part, rtcp.SenderReport):
@@ -277,6 +318,9 @@ class Seat:
                 self.up.measured_rtt(rtt_s)
                 if self.down is not None:
                     self.down.measured_rtt(rtt_s)
+            if block.ssrc in self._uncounted:
+                self._uncounted.discard(block.ssrc)
+                continue
             if before is None or self.down is not None:
                 continue
             expected = block.highest - before[0]
@@ -389,13 +433,10 @@ class Seat:
 
     def look(self, now: float) -> None:
         """Take stock, some times a second: budgets, holds, redundancy follow what is known now."""
-        expected = received = 0
+        self.is_dark = self.is_dark or now - self.heard_at > DARK_S
         for source in self.sources.values():
-            reception = source.stream.reception
-            expected += reception.expected
-            received += reception.received
             source.measured_rtt(self.rtt.smoothed_s)
-        self.up.counted(expected, received, now)
+        self.up.counted(*self._totals(), now)
         up = self.up.estimate(now)
         self._rules = (
             up.rate_bps >= RULES_TO_BPS if self._rules else up.usable_bps >= RULES_FROM_BPS

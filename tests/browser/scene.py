@@ -109,6 +109,13 @@ class Server:
         if process.stdout is not None:
             process.stdout.close()
 
+    def relays(self) -> list[int]:
+        """Return the process ids of the server's own relays that live; they may outlive it."""
+        written = [
+            json.loads(path.read_text() or "{}") for path in self.data_dir.glob("relays/*/*.json")
+        ]
+        return [pid for facts in written if (pid := facts.get("pid")) and _is_relay(pid)]
+
     def cli(self, *words: str) -> Any:
         """Run ``selat WORDS --json`` beside the running server; return what it printed."""
         env = os.environ | {"SELAT_DATA_DIR": str(self.data_dir), "SELAT_PUBLIC_URL": self.url}
@@ -122,6 +129,12 @@ class Server:
         )
         assert done.returncode == 0, done.stderr[-2_000:]
         return json.loads(done.stdout)
+
+
+def _is_relay(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"relay" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 @dataclass(slots=True)
@@ -327,6 +340,11 @@ class Scene:
             with contextlib.suppress(Exception):
                 await context.close()
         self.server.stop()
+        for pid in (
+            self.server.relays()
+        ):  # a test's call may have been cut off: its relay waits for people
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def meet(patient: Actor, specialist: Actor, within_s: float = 20.0) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.flow import back_after_s, flow, watch
-from tests.browser.scene import Actor, Scene, meet, scene
+from tests.browser.scene import Actor, meet, scene
 from tests.link.lab import Lab
 from tests.link.profiles import link
 
@@ -122,14 +122,6 @@ async def test_the_node_is_killed_and_comes_back(tmp_path: Path) -> None:
         await meet(patient, specialist)
 
 
-def relays(stage: Scene) -> list[int]:
-    """Return the process ids of the server's own relays."""
-    folder = stage.server.data_dir / "relays"
-    found = [json.loads(path.read_text())["pid"] for path in sorted(folder.glob("*.json"))]
-    assert found, "no relay runs"
-    return found
-
-
 def in_use(pids: list[int]) -> int:
     """Return the relay that spends the most CPU from now on: the one that forwards."""
 
@@ -151,7 +143,7 @@ async def test_a_relay_dies(tmp_path: Path, how: str) -> None:
             patient, specialist = await stage.call()
             await meet(patient, specialist, within_s=40)
             await watch(patient.page, specialist.page)
-            victim = await asyncio.to_thread(in_use, relays(stage))
+            victim = await asyncio.to_thread(in_use, stage.server.relays())
             since = time.time()
             os.kill(victim, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
             try:
@@ -170,7 +162,7 @@ async def test_the_last_relay_dies(tmp_path: Path) -> None:
         patient, specialist = await stage.call()
         await meet(patient, specialist)
         await watch(patient.page, specialist.page)
-        os.kill(relays(stage)[0], signal.SIGKILL)
+        os.kill(stage.server.relays()[0], signal.SIGKILL)
         since = time.time() + 0.5
         back = await both_back(patient, specialist, since)
         judge(back, 6.0, 8.0)
@@ -179,11 +171,12 @@ async def test_the_last_relay_dies(tmp_path: Path) -> None:
 
 async def test_a_relay_is_drained(tmp_path: Path) -> None:
     """SIGTERM of a relay with a call: the call moves to the other without a gap of voice above 500 ms."""
-    async with scene(tmp_path, settings={"SELAT_MEDIA_RELAYS": "2"}) as stage:
+    settings = {"SELAT_MEDIA_RELAYS": "2", "SELAT_MEDIA_DRAIN_S": "30"}
+    async with scene(tmp_path, settings=settings) as stage:
         patient, specialist = await stage.call()
         await meet(patient, specialist)
         await watch(patient.page, specialist.page)
-        victim = await asyncio.to_thread(in_use, relays(stage))
+        victim = await asyncio.to_thread(in_use, stage.server.relays())
         begun = time.time()
         os.kill(victim, signal.SIGTERM)
         deadline = time.monotonic() + 30

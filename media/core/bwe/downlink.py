@@ -34,12 +34,12 @@ class DownlinkEstimator:
 
     watch: LinkWatch
 
-    def __init__(self, start_bps: float, rtt_s: float, now: float) -> None:
-        """Start with what a probe or the last call on this link has told."""
+    def __init__(self, start_bps: float, rtt_s: float, now: float, number: int = 0) -> None:
+        """Start with what a probe or the last call on this link has told; `number`: of the next packet."""
         self.watch = LinkWatch(start_bps, rtt_s, now)
         self._sent: deque[tuple[float, int] | None] = deque()
-        self._first = 0  # index of the oldest entry
-        self._next = 0  # index that the next packet sent has
+        self._first = number  # index of the oldest entry
+        self._next = number  # index that the next packet sent has
         self._base = -1  # first index that no feedback has spoken of
         self._reference: int | None = None
         self._lost = False
@@ -62,7 +62,7 @@ class DownlinkEstimator:
 
     def feedback(self, feedback: TransportFeedback, now: float) -> None:
         """Take a feedback; older ones than the newest, and ones about unknown packets, are ignored."""
-        if not self._next or not feedback.arrivals:
+        if self._next == self._first or not feedback.arrivals:
             return
         newest = self._next - 1
         base = newest + ((feedback.base - newest + HALF_16) & MASK_16) - HALF_16

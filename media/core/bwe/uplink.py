@@ -62,6 +62,10 @@ class UplinkEstimator:
         sent_at = self._voice_clock.sent_at(timestamp, now)
         self.watch.arrived(sent_at, now, size + OVERHEAD_BYTES, after_loss=after_loss)
 
+    def begin(self, expected: int, received: int) -> None:
+        """Count from these totals on."""
+        self._expected, self._received = expected, received
+
     def counted(self, expected: int, received: int, now: float) -> None:
         """Take the totals of all the leg's streams (`media.core.reports.Reception`), now and then.
 
