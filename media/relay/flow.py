@@ -7,6 +7,7 @@ Here is the path of every forwarded packet: no queue, no task, nothing awaited.
 from __future__ import annotations
 
 import enum
+import math
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,9 @@ as the page's own watch; DTX sends every 400 ms."""
 ASK_S: Final = 3.0
 """After an outage the key frame is asked for so long before the picture itself comes: a browser sends its voice first,
 and what it had queued of the picture a second later (measured)."""
+REPEAT_S: Final = 0.1
+"""A request for a key frame goes twice: 60 octets, where a lost one costs two round trips. Chromium makes one key frame of
+requests that come within 300 ms."""
 LIVE_S: Final = 2.0
 """A source that was heard within this is sending."""
 
@@ -66,7 +70,7 @@ class Source:
     """One stream of a leg: repaired, in order, handed to its sinks."""
 
     __slots__ = (
-        "_last_number", "_last_timestamp", "frame_ticks", "heard_at", "kind", "outages", "repairs", "report",
+        "_last_number", "_last_timestamp", "_repeat_at", "frame_ticks", "heard_at", "kind", "outages", "repairs", "report",
         "seat", "sinks", "ssrc", "stream",
     )  # fmt: skip
 
@@ -96,6 +100,7 @@ class Source:
         self.outages = 0
         self.frame_ticks = 0
         self._last_number = -2
+        self._repeat_at = math.inf
         self._last_timestamp = 0
         self.measured_rtt(seat.rtt.smoothed_s)
 
@@ -134,15 +139,24 @@ class Source:
         if self.repairs and now - self.heard_at < LIVE_S:
             packets, numbers, key_frame = stream.poll(now, seat.rtt.smoothed_s, seat.up_budget)
             if numbers or key_frame:
-                seat.ask(self.ssrc, numbers, key_frame=key_frame)
+                self._ask(numbers, now, key_frame=key_frame)
         else:
             packets = stream.hold.expire(now)
             stream.nacks.settle(1 << 62)
             asks = self.repairs and now - seat.returned_at < ASK_S
             if asks and stream.key_frames.due(now, seat.rtt.smoothed_s, seat.up_budget):
+                self._ask((), now, key_frame=True)
+        if now >= self._repeat_at:
+            self._repeat_at = math.inf
+            if stream.key_frames.wanted:
                 seat.ask(self.ssrc, (), key_frame=True)
         if packets:
             self.forward(packets, now)
+
+    def _ask(self, numbers: Sequence[int], now: float, *, key_frame: bool) -> None:
+        if key_frame:
+            self._repeat_at = now + REPEAT_S
+        self.seat.ask(self.ssrc, numbers, key_frame=key_frame)
 
     def want_key_frame(self, now: float, rtt_s: float = 0.0) -> None:
         """Note that somebody can't go on without a key frame."""
