@@ -19,8 +19,8 @@ from tests.link.profiles import link
 
 pytestmark = [pytest.mark.browser, pytest.mark.link, pytest.mark.timeout(300)]
 
-SAMPLING_S = 0.1
-"""What is measured in steps of 50 ms, and by getStats, is up to two steps late."""
+SAMPLING_S = 0.25
+"""What is measured in steps of 50 ms, by getStats, in browsers that share two cores, is so much late at worst (seen)."""
 
 
 def rtt_lab(rtt_ms: float, loss_ratio: float = 0.0) -> Lab:
@@ -74,13 +74,22 @@ async def test_a_blackout(tmp_path: Path, dark_s: int, rtt_ms: int, loss: float)
             over = time.time() + dark_s
             await asyncio.sleep(dark_s)
             back = await both_back(patient, specialist, over)
-            judge(back, 2 * rtt_ms / 1_000 + 0.5, 2 * rtt_ms / 1_000 + 1.2)
+            # A key frame that loses one of its packets waits for the repeated one.
+            repeated_s = rtt_ms / 1_000 if loss else 0.0
+            judge(back, 2 * rtt_ms / 1_000 + 0.5, 2 * rtt_ms / 1_000 + 1.2 + repeated_s)
             await meet(patient, specialist)
             print(json.dumps(lab.report()["up"]))
 
 
-@pytest.mark.parametrize("permission", ["asked", "remembered"])
-@pytest.mark.parametrize("rtt_ms", [250, 650])
+@pytest.mark.parametrize(
+    ("rtt_ms", "permission"),
+    [
+        (250, "asked"),
+        (650, "remembered"),
+        pytest.param(650, "asked", marks=pytest.mark.slow),
+        pytest.param(250, "remembered", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_new_address(tmp_path: Path, rtt_ms: int, permission: str) -> None:
     """Wi-Fi to mobile: voice within 1 round trip + 0.5 s where the connection was made before permission was asked for, within
     2 round trips + 1.6 s where permission was remembered.
@@ -99,7 +108,7 @@ async def test_a_new_address(tmp_path: Path, rtt_ms: int, permission: str) -> No
             round_trip_s = rtt_ms / 1_000
             voice_s = round_trip_s + 0.5 if permission == "asked" else 2 * round_trip_s + 1.6
             back = await both_back(patient, specialist, since)
-            judge(back, voice_s, voice_s + 1.0)
+            judge(back, voice_s, voice_s + 2.0)
             await meet(patient, specialist)
 
 
@@ -134,7 +143,7 @@ def in_use(pids: list[int]) -> int:
     return max(pids, key=lambda pid: ticks(pid) - before[pid])
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.slow)])
 async def test_a_relay_dies(tmp_path: Path, how: str) -> None:
     """SIGKILL or SIGSTOP of the relay: noticed within 3 s, and both talk again within 3 round trips + 0.5 s of that."""
     rtt_s = 0.25
@@ -156,6 +165,7 @@ async def test_a_relay_dies(tmp_path: Path, how: str) -> None:
                     os.kill(victim, signal.SIGKILL)
 
 
+@pytest.mark.slow
 async def test_the_last_relay_dies(tmp_path: Path) -> None:
     """With no other relay the call goes on from browser to browser, or by the relay that is started anew, by itself."""
     async with scene(tmp_path, settings={"SELAT_MEDIA_RELAYS": "1"}) as stage:
@@ -201,6 +211,7 @@ async def test_without_udp(tmp_path: Path) -> None:
             await watch(patient.page, specialist.page)
 
 
+@pytest.mark.slow
 async def test_800_ms_for_three_minutes(tmp_path: Path) -> None:
     """At 800 ms of round trip the call comes up and is there three minutes later."""
     with rtt_lab(800, 0.01) as lab:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long people wait: accept to first voice and picture, and cold join to both directions ready, in real browsers.
+
+``python -m tests.load.accept [--calls N] [--rtt MS ...]`` prints a table; it needs root, for the emulated links. The island's
+link has 384/128 kbit/s and the round trip asked for; the specialist sits in the city.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.browser.flow import Kind, back_after_s, watch
+from tests.browser.scene import Actor, Scene, scene
+from tests.link.lab import Lab
+from tests.link.profiles import link
+
+CALLS = 20
+RTTS_MS = (20.0, 250.0, 650.0)
+WARM_S = 4.0
+"""From ringing to accepting: a person needs that long to look at the ring."""
+WITHIN_S = 20.0
+KINDS: tuple[Kind, ...] = ("voice", "picture")
+_CLICK = "id => { const at = Date.now(); document.getElementById(id).click(); return at / 1000; }"
+
+
+async def one_call(stage: Scene, patient: Actor, specialist: Actor) -> list[float]:
+    """Make one call; return seconds from the accept to voice and picture at the island and at the city."""
+    invited = stage.server.cli("invite")
+    # A link differs from the one before in its fragment only: going there alone would load nothing.
+    await patient.page.goto("about:blank")
+    await patient.page.goto(invited["url"])
+    await stage.join(patient)
+    await specialist.state("ringing", within_s=15)
+    await watch(patient.page, specialist.page)
+    await asyncio.sleep(WARM_S)
+    at = float(await specialist.page.evaluate(_CLICK, "accept"))
+    waits = [
+        back_after_s(page, at, kind, WITHIN_S)
+        for page in (patient.page, specialist.page)
+        for kind in KINDS
+    ]
+    took = list(await asyncio.gather(*waits))
+    await specialist.page.click("#end-open")
+    await specialist.page.click("#end-outcomes label >> nth=0")
+    await specialist.page.click("#end-form button.danger")
+    await specialist.state("available")
+    await patient.state("ended")
+    return took
+
+
+async def measure(rtt_ms: float, calls: int) -> list[list[float]]:
+    """Return the times of some calls over one link."""
+    profile = link(f"rtt_{rtt_ms:.0f}", 384, 128, rtt_ms, "the links of the aims")
+    with tempfile.TemporaryDirectory() as folder, Lab(profile, seed=1) as lab:
+        async with scene(Path(folder), lab=lab) as stage:
+            specialist = await stage.specialist()
+            patient = await stage.browser("island", permission="remembered")
+            return [await one_call(stage, patient, specialist) for _ in range(calls)]
+
+
+def table(rows: Sequence[tuple[float, list[list[float]]]]) -> str:
+    """Return the table: medians and 95th percentiles against the aims."""
+    lines = [
+        "| round trip ms | what | where | median s | aim | p95 s | aim |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for rtt_ms, calls in rows:
+        aims = (rtt_ms / 1_000 + 0.3, 2 * rtt_ms / 1_000 + 0.6)
+        for index, (where, kind) in enumerate((w, k) for w in ("island", "city") for k in KINDS):
+            values = sorted(call[index] for call in calls)
+            p95 = values[min(len(values) - 1, round(0.95 * (len(values) - 1)))]
+            median = statistics.median(values)
+            lines.append(
+                f"| {rtt_ms:.0f} | {kind} | {where} | {median:.2f} | {aims[0]:.2f} | {p95:.2f} | {aims[1]:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=CALLS)
+    parser.add_argument("--rtt", type=float, nargs="*", default=list(RTTS_MS))
+    options = parser.parse_args()
+    rows = []
+    for rtt_ms in options.rtt:
+        begun = time.monotonic()
+        rows.append((rtt_ms, asyncio.run(measure(rtt_ms, options.calls))))
+        print(
+            f"{rtt_ms:.0f} ms: {options.calls} calls in {time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
