@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from media.control import Order
 from media.core.limits import Limits
@@ -196,7 +197,8 @@ class Seating:
             self._tell(LegState(id=_SOMETIME, leg=name, state="closed"))
             return
         leg, offer = minted
-        leg.timing.offered_at = self._clock()
+        leg.timing.offered_at = now = self._clock()
+        leg.heard_at = min(leg.heard_at, now)
         self.seats[name] = Seated(leg, offer, seat)
         room = self.rooms.get(seat.consult)
         if room is None:
@@ -272,6 +274,7 @@ class Seating:
             except PortFull:
                 break
             name = secrets.token_urlsafe(9)
+            leg.heard_at = inf  # nobody is to be heard yet: it is still offered after a quiet night
             leg.on_change = functools.partial(self._changed, name)
             self._pool[name] = (leg, offer)
             minted.append(MintedLeg(name, offer))

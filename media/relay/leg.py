@@ -137,7 +137,7 @@ class Leg:
         self.timing = Timing(now)
         self.traffic = Traffic()
         self.heard_at = now
-        """When something authentic last came."""
+        """When something authentic last came, or since when that is awaited; its owner may let that begin later."""
         self.on_rtp: OnPacket = _ignore
         self.on_rtcp: OnPacket = _ignore
         self.on_change: OnChange = _unmoved

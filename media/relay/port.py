@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from media.relay import description, ice
 from media.relay.demux import Demultiplexer
 from media.relay.description import Answer, AudioOffer, Extension, Offer, VideoOffer
-from media.relay.drops import Drops
+from media.relay.drops import Drop, Drops
 from media.relay.dtls import Certificate
 from media.relay.leg import Ending, Leg
 from media.relay.tcp import TcpPort
@@ -166,7 +166,11 @@ class RelayPort:
 
     async def _look_after(self, now: float) -> None:
         for leg in list(self.legs):
-            if leg.sweep(now):
-                await self.release(leg, Ending.SILENT)
-            elif leg.ending is not None:
-                self.legs.discard(leg)
+            try:
+                if leg.sweep(now):
+                    await self.release(leg, Ending.SILENT)
+                elif leg.ending is not None:
+                    self.legs.discard(leg)
+            except Exception as error:  # noqa: BLE001 one leg's defect must not end the looking after all others
+                self.drops[Drop.FAULT] += 1
+                _log.error("looking after a leg failed: %s", type(error).__name__)

@@ -3,6 +3,8 @@
 
 import pytest
 
+from media.relay.drops import Drop
+from media.relay.leg import SILENT_S
 from media.relay.port import PortSettings, RelayPort
 from media.seating import CONSULTS_MAX, CONTROL_LOST_S, POOL, RETIRED_S, Seating
 from signalling.wire.legs import (
@@ -136,3 +138,30 @@ async def test_a_draining_relay_mints_nothing(bench):
     bench.seat(bench.pool()[0])
     bench.seating.welcomed(minting=False)
     assert len(bench.of(LegsMinted)) == said
+
+
+async def test_the_pool_does_not_age(bench):
+    """After a night without calls a pooled leg can still be given out; a quarter of an hour of silence counts from then on."""
+    leg, *_ = bench.pool()
+    bench.now += 12 * 3_600
+    await bench.port._look_after(bench.now)
+    bench.seat(leg)
+    assert not bench.of(LegState)
+    assert len(bench.port.legs) == POOL + 1
+    await bench.port._look_after(bench.now + SILENT_S - 1)
+    assert leg in bench.seating.seats
+    await bench.port._look_after(bench.now + SILENT_S)
+    assert [each.state for each in bench.of(LegState)] == ["closed"]
+
+
+async def test_one_broken_leg_does_not_end_the_looking_after_others(bench):
+    """A defect in one leg's timer is counted, and the silent leg behind it is closed all the same."""
+    for name in bench.pool():
+        bench.seat(name)
+    broken, *others = bench.port.legs
+    for leg in others:
+        leg.heard_at = bench.now
+    broken.sweep = None
+    await bench.port._look_after(bench.now + SILENT_S)
+    assert bench.port.drops[Drop.FAULT] == 1
+    assert not set(others) & bench.port.legs
