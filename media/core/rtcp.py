@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from media.core.transport_cc import TransportFeedback, parse_feedback
+from media.core.transport_cc import MAX_STATUSES, TransportFeedback, parse_feedback
 
 Octets: TypeAlias = bytes | bytearray
 
@@ -25,7 +25,10 @@ FMT_PLI, FMT_FIR, FMT_ALFB = 1, 4, 15
 
 MAX_PARTS: Final = 32
 MAX_NUMBERS: Final = 1_024
-"""Sequence numbers taken from one NACK: more than any cache here holds."""
+"""Sequence numbers taken from the NACKs of one datagram: more than any cache here holds."""
+MAX_CLAIMED: Final = MAX_STATUSES
+"""Packets that all transport-wide feedback of one datagram may speak of. 22 octets can claim 2,048, so a datagram full of
+them would cost as much as two hundred packets of media (measured: 2.8 ms)."""
 MAX_SSRCS: Final = 31
 """What the 5-bit counts of RFC 3550 allow; applied to REMB and FIR as well."""
 
@@ -147,7 +150,7 @@ def compact_ntp(ntp: int) -> int:
 def parse(data: Octets) -> list[RtcpPart]:
     """Read a compound or reduced-size (RFC 5506) RTCP packet; what can't be read is left out."""
     parts: list[RtcpPart] = []
-    at = 0
+    at = claimed = 0
     size = len(data)
     while at + 4 <= size and len(parts) < MAX_PARTS:
         word: int = _WORD(data, at)[0]
@@ -161,6 +164,10 @@ def parse(data: Octets) -> list[RtcpPart]:
                 break
             body_end -= padding
         count = word >> 24 & 31
+        if word >> 16 & 0xFF == RTPFB and count == FMT_TRANSPORT_CC and at + 16 <= end:
+            claimed += _NACK(data, at + 12)[1]
+            if claimed > MAX_CLAIMED:
+                break
         _part(data, at + 4, body_end, count, word >> 16 & 0xFF, parts)
         at = end
     del parts[MAX_PARTS:]
@@ -223,12 +230,14 @@ def _transport_feedback(
 ) -> None:
     if fmt == FMT_NACK:
         numbers: list[int] = []
-        while at + 4 <= end and len(numbers) < MAX_NUMBERS:
+        room = MAX_NUMBERS - sum(len(part.numbers) for part in parts if isinstance(part, Nack))
+        while at + 4 <= end and len(numbers) < room:
             first, following = _NACK(data, at)
             numbers.append(first)
             numbers += [first + 1 + i & 0xFFFF for i in range(16) if following >> i & 1]
             at += 4
-        parts.append(Nack(sender, media, tuple(numbers[:MAX_NUMBERS])))
+        if room > 0:
+            parts.append(Nack(sender, media, tuple(numbers[:room])))
     elif fmt == FMT_TRANSPORT_CC:
         feedback = parse_feedback(data, at, end, sender, media)
         if feedback is not None:

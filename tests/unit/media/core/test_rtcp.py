@@ -179,6 +179,18 @@ def test_parts_are_bounded() -> None:
     assert len(parse(chunks)) <= MAX_PARTS
 
 
+def test_what_one_datagram_asks_for_is_bounded() -> None:
+    """Many NACKs are one's worth of numbers, many feedbacks one's worth of statuses, sound or broken; what is left is read."""
+    asked = struct.pack("!BBHII", 0x81, 205, 63, 1, 2) + struct.pack("!HH", 5, 0xFFFF) * 61
+    numbers = [len(part.numbers) for part in parse(asked * 5) if isinstance(part, Nack)]
+    assert sum(numbers) == MAX_NUMBERS
+    head = struct.pack("!BBHII", 0x8F, 205, 5, 1, 2) + struct.pack("!HHI", 0, 1_000, 0)
+    sound, broken = head + struct.pack("!HH", 1_000, 0), head + struct.pack("!HH", 999, 0x6001)
+    assert len(parse(sound * 32)) == 2
+    assert not parse(broken * 2 + sound * 30)
+    assert len(parse(broken + sound)) == 1
+
+
 def test_ntp() -> None:
     """The compact form is the middle of the 64 bits."""
     assert compact_ntp(0x1122334455667788) == 0x33445566
