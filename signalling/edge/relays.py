@@ -264,6 +264,8 @@ class Relays:
         relay = self._relay(connection)
         if relay.adopted or len(relay.reported) + len(message.legs) > wire.LEGS_MAX:
             raise Refused(Code.WRONG_STATE)
+        if len(relay.forwarding.keys() | set(message.forwarding)) > wire.LEGS_MAX:
+            raise Refused(Code.WRONG_STATE)
         others = [r for r in self._by_id.values() if r is not relay]
         named = {LegId(seat.leg) for seat in message.legs}
         if len(named) < len(message.legs) or any(leg in relay.pool for leg in named):
@@ -473,7 +475,12 @@ class Relays:
             seat.answer = answer
 
     def _ask_again(self, relay: Relay, seat: Seated) -> None:
-        """Somebody lost a leg without our doing; they get another one, though not in a storm."""
+        """Somebody lost a leg without our doing; they get another one, though not in a storm.
+
+        Who wants one already keeps that place: it may be a newer page's, and the lost leg an older one's.
+        """
+        if (seat.consult, seat.participant) in relay.wanting:
+            return
         self.want(
             relay,
             Want(
