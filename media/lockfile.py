@@ -43,6 +43,7 @@ class LockFile:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             _take(descriptor)
+            os.ftruncate(descriptor, 0)  # what the one before wrote would be believed from now on
             yield cls(descriptor)
         finally:
             os.close(descriptor)

@@ -127,6 +127,16 @@ def attempts(bench, span_s):
     return found
 
 
+def test_what_an_earlier_relay_wrote_is_not_believed_of_its_successor(bench):
+    """Between its lock and its first word a relay has no process id: the old one may be anybody's by now."""
+    bench.lives(0, pid=11, server="wss://127.0.0.1:9")
+    bench.held.close()
+    with LockFile.held(bench.supervisor._file(0)):
+        assert bench.supervisor.living() == {}
+        bench.look()
+    assert bench.ended == []
+
+
 def test_failing_relays_are_started_ever_more_slowly(bench):
     """The first new tries are in the same slot; then the other one is tried too, and soon there are four a minute."""
     first = attempts(bench, 10.0)
