@@ -20,6 +20,7 @@ class Drop(StrEnum):
     """Responses and indications: the relay asks nothing and a keep-alive needs no answer."""
     STUN_UNKNOWN_UFRAG = "stun_unknown_ufrag"
     STUN_UNAUTHENTIC = "stun_unauthentic"
+    """Not signed with its leg's password, or from the address that another leg is talking from."""
     UNKNOWN_SOURCE = "unknown_source"
     """DTLS or SRTP from an address that no leg knows, with no leg's SSRC."""
     DTLS_OVERFLOW = "dtls_overflow"

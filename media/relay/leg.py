@@ -33,6 +33,11 @@ FORGIVEN_S = 5.0
 gone by. What is older than libsrtp's window still fails there."""
 
 
+HELD_S = 1.0
+"""An address that a leg was heard from so lately is not another leg's. Whoever has a leg can sign checks for it and write
+anybody's address on them; a browser that really begins anew there repeats its checks for longer."""
+
+
 class LegState(StrEnum):
     """How far a leg has come."""
 
@@ -210,6 +215,9 @@ class Leg:
 
     def receive_check(self, check: Check, path: Path, now: float) -> None:
         """Answer an authenticated check, follow it, and begin the handshake with the first."""
+        if path.leg is not None and path.leg is not self and path.leg.holds(path, now):
+            self._drops[Drop.STUN_UNAUTHENTIC] += 1
+            return
         path.send(answer(check, path.source), Weight.CONTROL)
         if check.conflict or self.state is LegState.CLOSED:
             return
@@ -225,6 +233,10 @@ class Leg:
             self._association = Association(self._certificate, self._send_dtls)
             self._securing = asyncio.get_running_loop().create_task(self._secure(self._association))
             self._enter(LegState.SECURING)
+
+    def holds(self, path: Path, now: float) -> bool:
+        """Return whether this leg talks over a path, and was heard from there just now."""
+        return path == self._rule.current and now - self._rule.heard_at < HELD_S
 
     def receive_dtls(self, data: bytes) -> None:
         """Hand a DTLS record to the association."""
