@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS_MAX = 1_024
 CONNECTIONS_PER_ADDRESS_MAX = 64
-"""A whole island may share one address behind carrier-grade NAT; each browser opens one to four."""
+"""A whole island may share one address behind carrier-grade NAT; each browser opens one to four. Of IPv6, per /64."""
 FIRST_CHECK_S = 10.0
 """A connection that has sent nothing by then is closed; Chromium sends its first check at once."""
 IDLE_S = 75.0
@@ -159,6 +159,11 @@ class TcpPath(asyncio.Protocol):
             self._port.drops[Drop.TCP_FRAME] += 1
             self.abort()
             return
+        if self.leg is None and not packets and len(data) > LENGTH_MAX + 2:
+            # Empty frames by the thousand: RFC 4571 allows them, but a stranger has nothing to keep alive.
+            self._port.drops[Drop.TCP_REFUSED] += 1
+            self.abort()
+            return
         now = self._heard_at = time.monotonic()
         self._port.packets_received += len(packets)
         for packet in packets:
@@ -270,7 +275,7 @@ class TcpPort:
 
     def admit(self, path: TcpPath) -> bool:
         """Count a connection in; return False when there are too many, in all or from one address."""
-        address = path.source[0]
+        address = _household(path.source[0])
         if (
             len(self._connections) >= CONNECTIONS_MAX
             or self._per_address[address] >= CONNECTIONS_PER_ADDRESS_MAX
@@ -285,7 +290,15 @@ class TcpPort:
         if path not in self._connections:
             return
         self._connections.discard(path)
-        address = path.source[0]
+        address = _household(path.source[0])
         self._per_address[address] -= 1
         if self._per_address[address] <= 0:
             del self._per_address[address]
+
+
+def _household(address: str) -> str:
+    """Return what connections are counted by: an IPv6 host has a /64 to itself (RFC 6177), so 2**64 addresses."""
+    if ":" not in address:
+        return address
+    packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    return packed[:8].hex()

@@ -5,9 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media.relay.demux import Demultiplexer
 from media.relay.drops import Drop, Drops
 from media.relay.path import Weight
-from media.relay.tcp import AGE_MAX_S, WAITING_MAX_BYTES, Frames, SendQueue
+from media.relay.tcp import (
+    AGE_MAX_S,
+    CONNECTIONS_PER_ADDRESS_MAX,
+    WAITING_MAX_BYTES,
+    Frames,
+    SendQueue,
+    TcpPath,
+    TcpPort,
+)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=200), max_size=10), st.integers(1, 50))
@@ -31,6 +40,52 @@ def test_a_frame_longer_than_a_datagram_is_an_error() -> None:
     assert Frames().feed((1_500).to_bytes(2, "big") + bytes(1_500)) == [bytes(1_500)]
     with pytest.raises(ValueError, match="too long"):
         Frames().feed((1_501).to_bytes(2, "big"))
+
+
+class Stream:
+    """A connection of paper."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def a_port() -> TcpPort:
+    drops = Drops()
+    return TcpPort(Demultiplexer(drops), drops)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "stranger"),
+    [(["192.0.2.1"], "192.0.2.2"), ([f"2001:db8::{n:x}" for n in range(1, 99)], "2001:db8:0:1::1")],
+)
+def test_one_household_has_its_share_of_connections(neighbours: list[str], stranger: str) -> None:
+    """An IPv4 address, or a /64 of IPv6 however many of its addresses are used, and what closes makes room again."""
+    port = a_port()
+    paths = [TcpPath(port) for _ in range(CONNECTIONS_PER_ADDRESS_MAX + 1)]
+    for number, path in enumerate(paths):
+        path.source = (neighbours[number % len(neighbours)], 1_000 + number)
+    assert [port.admit(path) for path in paths].count(True) == CONNECTIONS_PER_ADDRESS_MAX
+    other = TcpPath(port)
+    other.source = (stranger, 5)
+    assert port.admit(other)
+    port.released(paths[0])
+    assert port.admit(paths[-1])
+    for path in [*paths[1:], other]:
+        port.released(path)
+    assert (port.connections, len(port._per_address)) == (0, 0)
+
+
+def test_a_stranger_that_sends_empty_frames_is_closed() -> None:
+    """A few say nothing; a flood of them costs a connection that proved nothing."""
+    path = TcpPath(a_port())
+    path._stream = stream = Stream()  # type: ignore[assignment]
+    path.data_received(bytes(100))
+    assert not stream.aborted
+    path.data_received(bytes(65_536))
+    assert stream.aborted
 
 
 @pytest.fixture
