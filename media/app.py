@@ -221,9 +221,14 @@ class Relay:
     def _observe(self) -> None:
         """Take a sample of what is known of the legs whose calls are forwarded."""
         for room in self.seating.rooms.values():
-            if room.awake:
+            if not room.awake:
+                continue
+            try:
                 for leg in room.metrics().legs:
                     self.metrics.leg_observed(leg)
+            except Exception as error:  # noqa: BLE001 figures are not worth a call, let alone all of them
+                self.seating.faults += 1
+                _log.error("a room could not be observed: %s", type(error).__name__)
 
     def counted(self) -> dict[str, int]:
         """Return what all legs have counted, the living and the gone."""
