@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +64,10 @@ packets that are of no use any more (measured: the answers filled the queue, and
 sees a picture reports every second."""
 FORMER_MAX: Final = 4
 """Old streams of a leg that are remembered, so that their last packets don't bring them back."""
+BEGUN_MAX: Final = 8
+BEGUN_S: Final = 1.0
+"""New streams that a leg may begin within this. A browser begins two, and two more at some renegotiations; one that changed
+its SSRC with each packet would cost five times as much as one that talks (measured)."""
 
 
 class Seat:
@@ -90,6 +95,7 @@ class Seat:
         self._voice: Source | None = None
         self._picture: Source | None = None
         self._former: list[int] = []
+        self._begun_at: deque[float] = deque(maxlen=BEGUN_MAX)
         self.voice: VoiceSink | None = None
         self.picture: PictureSink | None = None
         start_bps = room.start_bps
@@ -233,6 +239,11 @@ class Seat:
         old = self.sources.get(kind)
         if packet.ssrc in self._former and old is not None and now - old.heard_at < 1.0:
             return None
+        begun = self._begun_at
+        if len(begun) == BEGUN_MAX and now - begun[0] < BEGUN_S:
+            self.room.drops[Drop.SSRC_LIMIT] += 1
+            return None
+        begun.append(now)
         if old is not None:
             self._former = [*self._former[1 - FORMER_MAX :], old.ssrc]
             self.room.retire(old)

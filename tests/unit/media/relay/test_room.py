@@ -497,6 +497,18 @@ def test_a_stream_that_gets_another_ssrc_goes_on(house, call):
     assert continuous(heard)
 
 
+def test_streams_are_not_begun_without_end(house, call):
+    """A leg that changes its SSRC with each packet is heard eight times a second; a second later it may go on."""
+    ana, ben = call
+    for number in range(100):
+        ana.send(rtp(number, ssrc=0x7000 + number % 16, payload_type=111, payload=b"one"))
+    assert len(ben.heard()) == 8
+    assert house.drops[Drop.SSRC_LIMIT] > 50
+    house.pass_time(1.1)
+    ana.send(rtp(900, ssrc=0x8888, payload_type=111, payload=b"two"))
+    assert [packet.payload for packet in ben.heard()] == [b"two"]
+
+
 def test_metrics_count_what_happened(house, call):
     """Packets, losses, requests and repetitions of both legs; what a leg that left had counted is not lost."""
     ana, ben = call
