@@ -241,7 +241,7 @@ class Seat:
             return None
         begun = self._begun_at
         if len(begun) == BEGUN_MAX and now - begun[0] < BEGUN_S:
-            self.room.drops[Drop.SSRC_LIMIT] += 1
+            self.room.drops[Drop.NO_ROUTE] += 1
             return None
         begun.append(now)
         if old is not None:

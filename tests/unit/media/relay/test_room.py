@@ -503,7 +503,7 @@ def test_streams_are_not_begun_without_end(house, call):
     for number in range(100):
         ana.send(rtp(number, ssrc=0x7000 + number % 16, payload_type=111, payload=b"one"))
     assert len(ben.heard()) == 8
-    assert house.drops[Drop.SSRC_LIMIT] > 50
+    assert house.drops[Drop.NO_ROUTE] > 50
     house.pass_time(1.1)
     ana.send(rtp(900, ssrc=0x8888, payload_type=111, payload=b"two"))
     assert ben.heard()[-1].payload == b"two"
