@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,8 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.scene import BACK_S, Actor, Scene, meet, scene
-from tests.support.processes import answers, free_port, program, running
+from tests.browser.turn import turn_server
+from tests.support.processes import answers, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -56,36 +55,15 @@ async def test_a_patient_and_a_specialist_talk(tmp_path: Path, route: str) -> No
         assert [line for line in patient.said if "401" not in line] == []
 
 
-@pytest.fixture(params=["udp", "tcp", "tls"])
+@pytest.fixture(
+    params=[*(pytest.param(each, marks=pytest.mark.slow) for each in ("udp", "tcp")), "tls"]
+)
 def turn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A coturn of its own on loopback; gives the node's settings for one way to it and nothing but it."""
-    secret = tmp_path / "turn-secret"
-    secret.write_text(secrets.token_hex(24))
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    certificate = [
-        program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key),
-        "-out", str(chain),
-    ]  # fmt: skip
-    subprocess.run(certificate, check=True, capture_output=True)
-    plain, tls = free_port(), free_port()
-    command = [
-        program("turnserver"), "-n", "--no-cli", "--use-auth-secret", f"--static-auth-secret={secret.read_text()}",
-        "--realm=selat", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--allow-loopback-peers",
-        f"--listening-port={plain}", f"--tls-listening-port={tls}", f"--cert={chain}", f"--pkey={key}",
-        f"--pidfile={tmp_path / 'turn.pid'}", f"--userdb={tmp_path / 'turn.db'}",
-    ]  # fmt: skip
-    url = {
-        "udp": f"turn:localhost:{plain}?transport=udp",
-        "tcp": f"turn:localhost:{plain}?transport=tcp",
-        "tls": f"turns:localhost:{tls}?transport=tcp",
-    }[request.param]
-    with running(command, lambda: answers(plain) and answers(tls), tmp_path / "turn.log"):
-        yield {
-            "SELAT_TURN_URLS": url,
-            "SELAT_TURN_SECRET_FILE": str(secret),
-            "SELAT_TURN_ICE_TRANSPORT_POLICY": "relay",
-        }
+    command, settings = turn_server(tmp_path, "localhost", transport=request.param)
+    ports = [int(each.partition("=")[2]) for each in command if "listening-port=" in each]
+    with running(command, lambda: all(map(answers, ports)), tmp_path / "turn.log"):
+        yield {**settings, "SELAT_TURN_ICE_TRANSPORT_POLICY": "relay"}
 
 
 async def test_a_call_by_turn_alone(tmp_path: Path, turn: dict[str, str]) -> None:

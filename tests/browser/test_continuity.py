@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.browser.flow import back_after_s, flow, watch
 from tests.browser.scene import Actor, meet, scene
+from tests.browser.turn import turn_server
 from tests.link.lab import Lab
 from tests.link.profiles import link
 
@@ -51,9 +53,9 @@ def judge(back: dict[str, float], voice_s: float, picture_s: float) -> None:
 
 
 BLACKOUTS = [
-    pytest.param(20, 250, 0.0),
-    pytest.param(20, 650, 0.03),
-    pytest.param(20, 650, 0.0, marks=pytest.mark.slow),
+    pytest.param(20, 250, 0.0, marks=pytest.mark.slow),
+    pytest.param(20, 650, 0.0),
+    pytest.param(20, 650, 0.03, marks=pytest.mark.slow),
     pytest.param(60, 250, 0.0, marks=pytest.mark.slow),
     pytest.param(60, 650, 0.03, marks=pytest.mark.slow),
     pytest.param(300, 250, 0.0, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
@@ -85,7 +87,7 @@ async def test_a_blackout(tmp_path: Path, dark_s: int, rtt_ms: int, loss: float)
     ("rtt_ms", "permission"),
     [
         (250, "asked"),
-        (650, "remembered"),
+        pytest.param(650, "remembered", marks=pytest.mark.slow),
         pytest.param(650, "asked", marks=pytest.mark.slow),
         pytest.param(250, "remembered", marks=pytest.mark.slow),
     ],
@@ -209,6 +211,24 @@ async def test_without_udp(tmp_path: Path) -> None:
             patient, specialist = await stage.call()
             await meet(patient, specialist, within_s=40)
             await watch(patient.page, specialist.page)
+
+
+async def test_where_only_tls_passes(tmp_path: Path) -> None:
+    """Where a firewall lets HTTPS ports through and nothing else, the call goes by TURN over TLS to the relay, by itself."""
+    with rtt_lab(250) as lab:
+        lab.set(tcp_ports_only=[8_443, 443])
+        city = lab.city_address
+        command, settings = turn_server(tmp_path, city, tls_port=443)
+        process = lab.popen_city(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            async with scene(tmp_path, lab=lab, settings=settings) as stage:
+                patient, specialist = await stage.call()
+                await meet(patient, specialist, within_s=60)
+                assert await patient.candidate_types() == {"relay"}
+                assert await specialist.candidate_types() != {"relay"}
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 @pytest.mark.slow

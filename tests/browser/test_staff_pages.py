@@ -20,7 +20,7 @@ from tests.browser.staff_screenshots import CHROMIUM, FLAGS
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 
 
-WATCH_TRACKS = """() => {
+WATCH_TRACKS = """{
     window.live = [];
     const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     navigator.mediaDevices.getUserMedia = async (wanted) => {
@@ -29,6 +29,9 @@ WATCH_TRACKS = """() => {
         return stream;
     };
 }"""
+BOTH_KINDS = (
+    "() => ['audio', 'video'].every(kind => window.live.some(track => track.kind === kind))"
+)
 ALL_ENDED = (
     "() => window.live.length > 0 && window.live.every(track => track.readyState === 'ended')"
 )
@@ -72,6 +75,7 @@ async def at_desk(
             viewport={"width": width, "height": 800}, locale="en-GB"
         )
         await context.grant_permissions(["camera", "microphone", "notifications"], origin=origin)
+        await context.add_init_script(WATCH_TRACKS)
         page = await context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -174,10 +178,9 @@ async def test_a_ring_that_is_over_is_said(pages):
     """Accepting too late tells what happened, and no camera stays on."""
     async with at_desk(pages, FakeStaff(script=ringing, refuse={"accept": "ring_over"})) as desk:
         await desk.state("ringing")
-        await desk.page.evaluate(WATCH_TRACKS)
         await desk.page.click("#accept")
         await desk.page.wait_for_selector("#ring-error >> text=The ring is over")
-        await desk.page.wait_for_function("() => window.live.length === 2")
+        await desk.page.wait_for_function(BOTH_KINDS)
         await desk.fake.tell(free()[0])
         await desk.state("available")
         await desk.page.wait_for_function(ALL_ENDED)
@@ -187,7 +190,6 @@ async def test_going_on_call_asks_for_what_a_ring_needs(pages):
     """The switch opens sound, tries camera and microphone, lets them go, and then tells the server."""
     async with at_desk(pages, scripted(lambda: [fs.desk(SpecialistState.OFF_CALL)])) as desk:
         await desk.state("off_call")
-        await desk.page.evaluate(WATCH_TRACKS)
         await desk.page.click("#oncall")
         assert (await desk.asked("on_call"))["on"] is True
         states = await desk.page.evaluate("window.live.map(track => track.readyState)")

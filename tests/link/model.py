@@ -59,8 +59,8 @@ class LinkParameters:
     """Whether jitter may make a packet overtake an earlier one."""
     udp_blocked: bool = False
     """A firewall lets no UDP through (public offices, hotels; RFC 8825 §3.4 counts them in)."""
-    tcp_port_only: int = 0
-    """A firewall lets nothing through but TCP to or from this port; 0 = no such firewall."""
+    tcp_ports_only: tuple[int, ...] = ()
+    """A firewall lets nothing through but TCP to or from these ports; empty = no such firewall."""
 
     def __post_init__(self) -> None:
         """Refuse values that no link can have; raises ValueError with the field's name."""
@@ -94,13 +94,10 @@ def passes(parameters: LinkParameters, packet: bytes) -> bool:
     protocol, at = packet[9], (packet[0] & 15) * 4
     if parameters.udp_blocked and protocol == _UDP:
         return False
-    if not parameters.tcp_port_only:
+    if not parameters.tcp_ports_only:
         return True
-    ports = (
-        int.from_bytes(packet[at : at + 2], "big"),
-        int.from_bytes(packet[at + 2 : at + 4], "big"),
-    )
-    return protocol == _TCP and parameters.tcp_port_only in ports
+    ports = {int.from_bytes(packet[at + n : at + n + 2], "big") for n in (0, 2)}
+    return protocol == _TCP and not ports.isdisjoint(parameters.tcp_ports_only)
 
 
 class _TimeBursts:
@@ -250,7 +247,7 @@ class LinkModel:
         self.tally.offered_bytes += size
         if self._dark(now_s):
             return self._lose(DropCause.BLACKOUT)
-        if (self.parameters.udp_blocked or self.parameters.tcp_port_only) and not passes(
+        if (self.parameters.udp_blocked or self.parameters.tcp_ports_only) and not passes(
             self.parameters, payload
         ):
             return self._lose(DropCause.FIREWALL)

@@ -240,7 +240,7 @@ def test_trace(tmp_path: Path) -> None:
     [
         ({}, {"udp 5000", "tcp 80", "tcp 443"}),
         ({"udp_blocked": True}, {"tcp 80", "tcp 443"}),
-        ({"tcp_port_only": 443}, {"tcp 443"}),
+        ({"tcp_ports_only": (443,)}, {"tcp 443"}),
     ],
 )
 def test_a_firewall_lets_through_what_it_should(
