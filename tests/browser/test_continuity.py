@@ -45,26 +45,36 @@ async def both_back(
     return dict(zip(waits, await asyncio.gather(*waits.values()), strict=True))
 
 
-def judge(back: dict[str, float], voice_s: float, picture_s: float) -> None:
+ROOM = 2.0
+"""The short set asks that calls come back, in twice the time that is aimed at: it must not fail because something else runs on
+the machine. The long set, which is run alone, asks for the aim."""
+
+
+def judge(back: dict[str, float], voice_s: float, picture_s: float, room: float = 1.0) -> None:
     """Compare what was measured with what is asked."""
     print({name: round(took, 2) for name, took in back.items()}, f"≤ {voice_s:.2f}/{picture_s:.2f}")
     for name, took in back.items():
-        assert took <= (voice_s if name.startswith("voice") else picture_s) + SAMPLING_S, back
+        aim_s = voice_s if name.startswith("voice") else picture_s
+        assert took <= aim_s * room + SAMPLING_S, back
 
 
+STRICT = pytest.mark.slow
 BLACKOUTS = [
-    pytest.param(20, 250, 0.0, marks=pytest.mark.slow),
-    pytest.param(20, 650, 0.0),
-    pytest.param(20, 650, 0.03, marks=pytest.mark.slow),
-    pytest.param(60, 250, 0.0, marks=pytest.mark.slow),
-    pytest.param(60, 650, 0.03, marks=pytest.mark.slow),
-    pytest.param(300, 250, 0.0, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-    pytest.param(300, 650, 0.03, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    pytest.param(20, 650, 0.0, ROOM),
+    pytest.param(20, 250, 0.0, 1.0, marks=STRICT),
+    pytest.param(20, 650, 0.0, 1.0, marks=STRICT),
+    pytest.param(20, 650, 0.03, 1.0, marks=STRICT),
+    pytest.param(60, 250, 0.0, 1.0, marks=STRICT),
+    pytest.param(60, 650, 0.03, 1.0, marks=STRICT),
+    pytest.param(300, 250, 0.0, 1.0, marks=[STRICT, pytest.mark.timeout(600)]),
+    pytest.param(300, 650, 0.03, 1.0, marks=[STRICT, pytest.mark.timeout(600)]),
 ]
 
 
-@pytest.mark.parametrize(("dark_s", "rtt_ms", "loss"), BLACKOUTS)
-async def test_a_blackout(tmp_path: Path, dark_s: int, rtt_ms: int, loss: float) -> None:
+@pytest.mark.parametrize(("dark_s", "rtt_ms", "loss", "room"), BLACKOUTS)
+async def test_a_blackout(
+    tmp_path: Path, dark_s: int, rtt_ms: int, loss: float, room: float
+) -> None:
     """After it: voice within 2 round trips + 0.5 s, the picture within 2 round trips + 1.2 s, by itself."""
     with rtt_lab(rtt_ms, loss) as lab:
         async with scene(tmp_path, lab=lab) as stage:
@@ -78,21 +88,22 @@ async def test_a_blackout(tmp_path: Path, dark_s: int, rtt_ms: int, loss: float)
             back = await both_back(patient, specialist, over)
             # A key frame that loses one of its packets waits for the repeated one.
             repeated_s = rtt_ms / 1_000 if loss else 0.0
-            judge(back, 2 * rtt_ms / 1_000 + 0.5, 2 * rtt_ms / 1_000 + 1.2 + repeated_s)
+            judge(back, 2 * rtt_ms / 1_000 + 0.5, 2 * rtt_ms / 1_000 + 1.2 + repeated_s, room)
             await meet(patient, specialist)
             print(json.dumps(lab.report()["up"]))
 
 
 @pytest.mark.parametrize(
-    ("rtt_ms", "permission"),
+    ("rtt_ms", "permission", "room"),
     [
-        (250, "asked"),
-        pytest.param(650, "remembered", marks=pytest.mark.slow),
-        pytest.param(650, "asked", marks=pytest.mark.slow),
-        pytest.param(250, "remembered", marks=pytest.mark.slow),
+        (250, "asked", ROOM),
+        pytest.param(250, "asked", 1.0, marks=STRICT),
+        pytest.param(650, "asked", 1.0, marks=STRICT),
+        pytest.param(250, "remembered", 1.0, marks=STRICT),
+        pytest.param(650, "remembered", 1.0, marks=STRICT),
     ],
 )
-async def test_a_new_address(tmp_path: Path, rtt_ms: int, permission: str) -> None:
+async def test_a_new_address(tmp_path: Path, rtt_ms: int, permission: str, room: float) -> None:
     """Wi-Fi to mobile: voice within 1 round trip + 0.5 s where the connection was made before permission was asked for, within
     2 round trips + 1.6 s where permission was remembered.
     """
@@ -110,7 +121,7 @@ async def test_a_new_address(tmp_path: Path, rtt_ms: int, permission: str) -> No
             round_trip_s = rtt_ms / 1_000
             voice_s = round_trip_s + 0.5 if permission == "asked" else 2 * round_trip_s + 1.6
             back = await both_back(patient, specialist, since)
-            judge(back, voice_s, voice_s + 2.0)
+            judge(back, voice_s, voice_s + 2.0, room)
             await meet(patient, specialist)
 
 
@@ -145,8 +156,15 @@ def in_use(pids: list[int]) -> int:
     return max(pids, key=lambda pid: ticks(pid) - before[pid])
 
 
-@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.slow)])
-async def test_a_relay_dies(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "room"),
+    [
+        ("killed", ROOM),
+        pytest.param("killed", 1.0, marks=STRICT),
+        pytest.param("stopped", 1.0, marks=STRICT),
+    ],
+)
+async def test_a_relay_dies(tmp_path: Path, how: str, room: float) -> None:
     """SIGKILL or SIGSTOP of the relay: noticed within 3 s, and both talk again within 3 round trips + 0.5 s of that."""
     rtt_s = 0.25
     with rtt_lab(rtt_s * 1_000) as lab:
@@ -160,7 +178,7 @@ async def test_a_relay_dies(tmp_path: Path, how: str) -> None:
             try:
                 await asyncio.sleep(0.5)  # what was on its way has arrived
                 back = await both_back(patient, specialist, since + 0.5)
-                judge(back, 2.5 + 3 * rtt_s + 0.5, 2.5 + 3 * rtt_s + 1.7)
+                judge(back, 2.5 + 3 * rtt_s + 0.5, 2.5 + 3 * rtt_s + 1.7, room)
                 await meet(patient, specialist)
             finally:
                 if how == "stopped":
