@@ -25,6 +25,8 @@ STATUS_LATE_S = 2.5
 """A relay says every second how it is; two statuses that don't come and half a second for a slow network."""
 TROUBLE_S = 5.0
 """What a page says of silence counts for so long; it says so again every 2 s."""
+SIDES = 2
+"""Of a call: who gives each other voice and picture."""
 RETURN_S = 5.0
 """A relay that lost its node reconnects within 0.2 to 5 s, so nothing is given up before that."""
 DRAIN_STEP_S = 10.0
@@ -121,13 +123,18 @@ def is_talking(consult: Consult) -> bool:
     return consult.state in CALL
 
 
-def is_lost(relay: RelayLoad | None, trouble_at: float, now: float) -> bool:
-    """Return whether a call must leave its relay: out of control, and somebody says that nothing arrives.
+def is_lost(relay: RelayLoad | None, trouble_at: Iterable[float], now: float) -> bool:
+    """Return whether a call must leave its relay: out of control and somebody hears nothing, or nobody hears anything.
 
-    ``relay`` is None when it is connected to no node at all.
+    Two links that fail at once are rare, and then nobody could say it. A relay that does what it is told may still be cut off.
+
+    Args:
+        relay: None when it is connected to no node at all.
+        trouble_at: when each side of the call last said so.
+        now: on the same clock.
     """
-    silent = now - trouble_at <= TROUBLE_S
-    return silent and (relay is None or not in_control(relay, now))
+    silent = sum(now - at <= TROUBLE_S for at in trouble_at)
+    return silent >= SIDES or (silent > 0 and (relay is None or not in_control(relay, now)))
 
 
 def gives_up(consult: Consult, waited_s: float, *, new_page: bool) -> bool:

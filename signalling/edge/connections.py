@@ -108,6 +108,7 @@ class TroubleFor(Notice, frozen=True, tag="trouble_for"):
     """To a relay: a page of a consult hears nothing from it."""
 
     consult: str
+    participant: str
 
 
 LegNotice = WantLeg | LegFor | AnswerFor | TroubleFor

@@ -205,14 +205,15 @@ class Legs:
         if not consult.relay:
             raise Refused(Code.WRONG_STATE)
         if self.relays.get(consult.relay) is not None:
-            self._routing.note_trouble(consult.id)
+            self._routing.note_trouble(consult.id, connection.participant)
         else:
-            self._push.spawn(self._trouble_elsewhere(consult.id, ParticipantId(consult.relay)))
+            notice = TroubleFor(consult.id, connection.participant)
+            self._push.spawn(self._trouble_elsewhere(notice, ParticipantId(consult.relay)))
 
-    async def _trouble_elsewhere(self, consult_id: ConsultId, relay_id: ParticipantId) -> None:
+    async def _trouble_elsewhere(self, notice: TroubleFor, relay_id: ParticipantId) -> None:
         """The relay's home judges; a relay without a home is judged here."""
-        if not await self._connections.tell(relay_id, TroubleFor(consult_id)):
-            await self._routing.move(consult_id, relay_id, "lost")
+        if not await self._connections.tell(relay_id, notice):
+            await self._routing.move(ConsultId(notice.consult), relay_id, "lost")
 
     def _on_notice(self, connection: Connection, notice: LegNotice) -> None:
         """Take what another node says about one of our relays, or to one of our pages."""
@@ -241,7 +242,7 @@ class Legs:
                         relay, notice.participant, notice.consult, notice.leg, notice.answer
                     )
             case TroubleFor() if relay is not None:
-                self._routing.note_trouble(ConsultId(notice.consult))
+                self._routing.note_trouble(ConsultId(notice.consult), notice.participant)
             case _:
                 pass
 

@@ -58,7 +58,8 @@ class Routing:
         self._metrics = metrics
         self._relayed = route == "relayed"
         self._news = asyncio.Event()
-        self._trouble: dict[ConsultId, float] = {}
+        self._trouble: dict[ConsultId, dict[str, float]] = {}
+        """When each participant last said that nothing arrives."""
         self._rung: set[ConsultId] = set()
         """Consults that ring without a relay."""
         self._standby_at = -inf
@@ -80,9 +81,9 @@ class Routing:
                 self._rung.add(consult.id)
             self._news.set()
 
-    def note_trouble(self, consult_id: ConsultId) -> None:
-        """A page of a consult whose relay has its home here hears nothing."""
-        self._trouble[consult_id] = _time()
+    def note_trouble(self, consult_id: ConsultId, participant: str) -> None:
+        """A participant's page of a consult whose relay has its home here hears nothing."""
+        self._trouble.setdefault(consult_id, {})[participant] = _time()
         self._news.set()
 
     def first_route(self, consult: Consult, at: float) -> list[ev.Event]:
@@ -206,12 +207,12 @@ class Routing:
 
     async def _see_to_trouble(self, at: float) -> None:
         """Move the calls of relays that are dead."""
-        for consult_id, said_at in list(self._trouble.items()):
+        for consult_id, said in list(self._trouble.items()):
             consult = self._ledger.consults.get(consult_id)
             relay = self.relays.get(consult.relay) if consult is not None else None
-            if relay is None or at - said_at > routes.TROUBLE_S:
+            if relay is None or at - max(said.values()) > routes.TROUBLE_S:
                 del self._trouble[consult_id]
-            elif routes.is_lost(relay.load, said_at, at):
+            elif routes.is_lost(relay.load, said.values(), at):
                 del self._trouble[consult_id]
                 await self.move(consult_id, relay.id, "lost")
 

@@ -414,6 +414,16 @@ async def test_trouble_alone_moves_nothing(clinic: Clinic, pages: Pages) -> None
     assert clinic.consult(call.consult).relay == on.id
 
 
+async def test_a_relay_that_is_cut_off(clinic: Clinic, pages: Pages) -> None:
+    """It does what it is told, but both sides of a call hear nothing from it: the call leaves it."""
+    call, on, other = await two_relays(clinic, pages)
+    for side in (call.patient, call.specialist):
+        leg = first_legs(side)[0]["leg"]
+        await side.send("leg_trouble", consult=call.consult, leg=leg, silentMs=2_000)
+    await until(lambda: len(other.forwarding.get(call.consult, [])) == 2)
+    assert clinic.consult(call.consult).relay == other.id != on.id
+
+
 async def test_standby_answers_reach_their_relay(clinic: Clinic, pages: Pages) -> None:
     """A page may warm its standby leg; closing it unused brings another one."""
     call, _, other = await two_relays(clinic, pages)

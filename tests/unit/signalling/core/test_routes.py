@@ -107,11 +107,14 @@ def test_when_a_consult_is_bound(state: str) -> None:
 def test_when_a_relay_is_lost() -> None:
     """Out of control alone is not enough, nor is a page's word alone; an old word doesn't count."""
     well, ill = load("a"), load("a", heard_at=NOW - 3)
-    assert not routes.is_lost(well, NOW, NOW)
-    assert routes.is_lost(ill, NOW, NOW)
-    assert routes.is_lost(None, NOW - 1, NOW)
-    assert not routes.is_lost(ill, -inf, NOW)
-    assert not routes.is_lost(None, NOW - routes.TROUBLE_S - 0.1, NOW)
+    old = NOW - routes.TROUBLE_S - 0.1
+    assert not routes.is_lost(well, [NOW], NOW)
+    assert not routes.is_lost(well, [NOW, old], NOW)
+    assert routes.is_lost(well, [NOW, NOW - 1], NOW)
+    assert routes.is_lost(ill, [NOW], NOW)
+    assert routes.is_lost(None, [NOW - 1], NOW)
+    assert not routes.is_lost(ill, [-inf], NOW)
+    assert not routes.is_lost(None, [old], NOW)
 
 
 def test_who_gives_up_waiting_for_a_leg() -> None:
