@@ -46,7 +46,17 @@ class Profile:
     down: LinkParameters
     up: LinkParameters
     schedule: tuple[Step, ...] = ()
-    """Starts when the link does; `Lab.play` starts another one at any time."""
+    """Starts when the link does, unless whoever makes the lab takes it out and has `Lab.play` start it."""
+
+    def ends_s(self) -> tuple[float, ...]:
+        """Return when, in the schedule, the link can be used again after each outage of it."""
+        ends = []
+        for step in self.schedule:
+            if step.blackout_s:
+                ends.append(step.at_s + step.blackout_s)
+            if step.change_address_gap_s is not None:
+                ends.append(step.at_s + step.change_address_gap_s)
+        return tuple(ends)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data; `profile_from_dict` reads it back."""
@@ -83,12 +93,19 @@ def load_trace(path: Path) -> tuple[Step, ...]:
 
 
 def link(
-    name: str, down_kbps: float, up_kbps: float, rtt_ms: float, source: str, **both: Any
+    name: str,
+    down_kbps: float,
+    up_kbps: float,
+    rtt_ms: float,
+    source: str,
+    schedule: tuple[Step, ...] = (),
+    **both: Any,
 ) -> Profile:
     """Build a profile of half the round trip each way and the same `both` in each direction."""
     return Profile(
         name=name,
         source=source,
+        schedule=schedule,
         down=LinkParameters(rate_bps=down_kbps * 1000, delay_ms=rtt_ms / 2, **both),
         up=LinkParameters(rate_bps=up_kbps * 1000, delay_ms=rtt_ms / 2, **both),
     )
@@ -98,6 +115,14 @@ _EDGE_SOURCE = (
     "2G remnant: 60-150 / 30-60 kbit/s, 300-1000 ms, fades that lose everything for a moment; "
     "our choice inside those bounds."
 )
+
+_OUTAGE_SOURCE = (
+    "0 for 5-120 s, several times an hour: rain on a satellite's link, a base station's battery. 5, 25 and 84 s are the lengths "
+    "of livekit's issue 4477."
+)
+
+CALM_S = 10.0
+"""A call has settled before something happens to its link."""
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
@@ -138,5 +163,31 @@ PROFILES: dict[str, Profile] = {
             "city", 50_000, 50_000, 20,
             "A city's fibre or cable: what must not be made worse for the island's sake.",
         ),
+        link(
+            "blackout_20", 384, 128, 250, _OUTAGE_SOURCE,
+            (Step(at_s=CALM_S, blackout_s=20),),
+        ),
+        link(
+            "blackout_300", 384, 128, 250, _OUTAGE_SOURCE,
+            (Step(at_s=CALM_S, blackout_s=300),),
+        ),
+        link(
+            "blackouts", 384, 128, 250, _OUTAGE_SOURCE,
+            tuple(Step(at_s=at_s, blackout_s=dark_s) for at_s, dark_s in ((10, 5), (35, 25), (80, 84))),
+        ),
+        link(
+            "new_address", 384, 128, 250,
+            "From Wi-Fi to mobile: the interface goes, another one comes a second later.",
+            (Step(at_s=CALM_S, change_address_gap_s=1.0),),
+        ),
+        link(
+            "squeeze", 1000, 1000, 120,
+            "A village's link while somebody uploads a film: a tenth is left for half a minute.",
+            (
+                Step(at_s=20, changes={"rate_bps": 100_000}),
+                Step(at_s=50, changes={"rate_bps": 1_000_000}),
+            ),
+        ),
     )
 }  # fmt: skip
+"""Those with a schedule are for a call that stands already: whoever uses them starts it."""
