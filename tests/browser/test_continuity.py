@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.browser.flow import back_after_s, flow, watch
-from tests.browser.scene import Actor, meet, scene
+from tests.browser.scene import SELAT, Actor, Server, meet, scene
 from tests.browser.turn import turn_server
 from tests.link.lab import Lab
 from tests.link.profiles import link
@@ -183,6 +185,58 @@ async def test_a_relay_dies(tmp_path: Path, how: str, room: float) -> None:
             finally:
                 if how == "stopped":
                     os.kill(victim, signal.SIGKILL)
+
+
+@pytest.mark.slow
+async def test_a_relay_is_cut_off(tmp_path: Path) -> None:
+    """The network of a relay's media fails while its node still hears it: both talk again by the other relay, as soon."""
+    rtt_s = 0.25
+    with rtt_lab(rtt_s * 1_000) as lab, contextlib.ExitStack() as stack:
+        async with scene(tmp_path, lab=lab, settings={"SELAT_MEDIA_RELAYS": "0"}) as stage:
+            network = lab.city_address.rpartition(".")[0]
+            addresses = [f"{network}.{number}" for number in (51, 52)]
+            relays = {}
+            for address in addresses:
+                lab.exec_city(["ip", "address", "add", f"{address}/32", "dev", "lo"])
+                relays[stack.enter_context(extra_relay(lab, stage.server, address))] = address
+            patient, specialist = await stage.call()
+            await meet(patient, specialist, within_s=40)
+            await watch(patient.page, specialist.page)
+            victim = relays[await asyncio.to_thread(in_use, list(relays))]
+            since = time.time()
+            lab.exec_city(["ip", "address", "del", f"{victim}/32", "dev", "lo"])
+            await asyncio.sleep(0.5)  # what was on its way has arrived
+            back = await both_back(patient, specialist, since + 0.5)
+            judge(back, 2.5 + 3 * rtt_s + 0.5, 2.5 + 3 * rtt_s + 1.7)
+            await meet(patient, specialist)
+
+
+@contextlib.contextmanager
+def extra_relay(lab: Lab, server: Server, address: str) -> Iterator[int]:
+    """Run a relay of its own at another address of the city; yield its process id."""
+    name = f"relay-{address.rpartition('.')[2]}"
+    token = server.data_dir / f"{name}.token"
+    server.cli("keys", "relay", name, "--out", str(token))
+    environment = os.environ | {
+        "SELAT_DATA_DIR": str(server.data_dir / name),
+        "SELAT_MEDIA_HOST": address,
+        "SELAT_MEDIA_PUBLIC_ADDRESSES": address,
+        "SELAT_MEDIA_UDP_PORT": "0",
+        "SELAT_MEDIA_TCP_PORT": "0",
+        "SELAT_MEDIA_METRICS_PORT": "0",
+    }
+    url = server.url.replace("https", "wss")
+    command = [SELAT, "relay", "--json", "--server", url, "--token-file", str(token)]
+    command += ["--certificate", str(server.data_dir / "dev-certificate.pem")]
+    with (server.data_dir / f"{name}.log").open("ab") as log:
+        process = lab.popen_city(command, stdout=subprocess.PIPE, stderr=log, env=environment)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline(), (server.data_dir / f"{name}.log").read_text()[-2_000:]
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait(5)
 
 
 @pytest.mark.slow

@@ -5,23 +5,14 @@ import {afterEach, beforeEach, test} from "node:test";
 import {DirectEndpoint} from "../../signalling/web/js/endpoint.js";
 import {read} from "../../signalling/web/js/stats.js";
 import {pass, settle, stage, unstage} from "./fakes.js";
+import {FakeConnection} from "./peer.js";
 
-/** As much of RTCPeerConnection as negotiation needs (W3C webrtc §4.4); the test sets its states and statistics. */
-class FakePeer {
-  /** @type {FakePeer[]} */
-  static all = [];
-  signalingState = "stable";
-  connectionState = "new";
-  /** @type {any} */
-  localDescription = null;
-  /** @type {any} */
-  remoteDescription = null;
+/** As much of RTCPeerConnection as negotiation needs (W3C webrtc §4.4). */
+class FakePeer extends FakeConnection {
   /** @type {any[]} */
-  transceivers = [];
+  static all = [];
   /** @type {any[]} */
   candidates = [];
-  /** @type {Map<string, any>} */
-  stats = new Map();
   restarts = 0;
   refuses = false;
   #needed = false;
@@ -29,15 +20,7 @@ class FakePeer {
   /** @type {any} */
   onnegotiationneeded;
   /** @type {any} */
-  onconnectionstatechange;
-  /** @type {any} */
   onicecandidate;
-
-  /** @param {any} configuration */
-  constructor(configuration) {
-    this.configuration = configuration;
-    FakePeer.all.push(this);
-  }
 
   static get last() {
     return /** @type {FakePeer} */ (FakePeer.all.at(-1));
@@ -47,10 +30,6 @@ class FakePeer {
   addTransceiver(kind, init) {
     this.transceivers.push(transceiver(kind, init.direction));
     this.#need();
-  }
-
-  getTransceivers() {
-    return this.transceivers;
   }
 
   restartIce() {
@@ -71,7 +50,7 @@ class FakePeer {
     if (this.refuses) throw new Error("does not fit");
     this.remoteDescription = description;
     this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
-    if (!this.transceivers.length) {
+    if (!this.getTransceivers().length) {
       this.transceivers = ["audio", "video"].map((kind) => transceiver(kind, "recvonly"));
     }
     this.#fire();
@@ -80,25 +59,6 @@ class FakePeer {
   /** @param {any} candidate */
   async addIceCandidate(candidate) {
     this.candidates.push(candidate.candidate);
-  }
-
-  async getStats() {
-    return this.stats;
-  }
-
-  /** @param {any} configuration */
-  setConfiguration(configuration) {
-    this.configuration = configuration;
-  }
-
-  close() {
-    this.connectionState = "closed";
-  }
-
-  /** @param {string} state */
-  become(state) {
-    this.connectionState = state;
-    this.onconnectionstatechange?.();
   }
 
   #need() {

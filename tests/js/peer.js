@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A scripted RTCPeerConnection for what answers a relay's offer; descriptions are not read.
+// Scripted RTCPeerConnections; descriptions are not read.
 
-/** As much of RTCPeerConnection as a leg needs (W3C webrtc §4.4); the test sets its state and statistics. */
-export class FakeAnswerer {
-  /** @type {FakeAnswerer[]} */
+/** What every scripted connection has; the test sets its states and statistics. A subclass has an `all` of its own. */
+export class FakeConnection {
+  /** @type {any[]} */
   static all = [];
   /** @type {any} */
-  static answer = "v=0\r\n";
   signalingState = "stable";
   connectionState = "new";
   /** @type {any} */
@@ -17,27 +16,54 @@ export class FakeAnswerer {
   transceivers = [];
   /** @type {Map<string, any>} */
   stats = new Map();
-  /** Types of the descriptions that were set, in order. @type {string[]} */
-  steps = [];
-  /** Remote descriptions that were set. @type {string[]} */
-  told = [];
-  /** @type {any} */
-  ontrack;
   /** @type {any} */
   onconnectionstatechange;
 
   /** @param {any} configuration */
   constructor(configuration) {
     this.configuration = configuration;
-    FakeAnswerer.all.push(this);
-  }
-
-  static get last() {
-    return /** @type {FakeAnswerer} */ (FakeAnswerer.all.at(-1));
+    new.target.all.push(this);
   }
 
   getTransceivers() {
     return this.transceivers;
+  }
+
+  async getStats() {
+    return this.stats;
+  }
+
+  /** @param {any} configuration */
+  setConfiguration(configuration) {
+    this.configuration = configuration;
+  }
+
+  close() {
+    this.connectionState = "closed";
+  }
+
+  /** @param {string} state */
+  become(state) {
+    this.connectionState = state;
+    this.onconnectionstatechange?.();
+  }
+}
+
+/** As much as a leg needs, which answers a relay's offer (W3C webrtc §4.4). */
+export class FakeAnswerer extends FakeConnection {
+  /** @type {any[]} */
+  static all = [];
+  /** @type {any} */
+  static answer = "v=0\r\n";
+  /** Types of the descriptions that were set, in order. @type {string[]} */
+  steps = [];
+  /** Remote descriptions that were set. @type {string[]} */
+  told = [];
+  /** @type {any} */
+  ontrack;
+
+  static get last() {
+    return /** @type {FakeAnswerer} */ (FakeAnswerer.all.at(-1));
   }
 
   /** @param {any} options */
@@ -58,28 +84,9 @@ export class FakeAnswerer {
     this.told.push(description.sdp);
     this.remoteDescription = description;
     this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
-    if (this.transceivers.length) return;
+    if (this.getTransceivers().length) return;
     this.transceivers = ["audio", "video"].map((kind) => fakeTransceiver(kind));
     for (const {receiver} of this.transceivers) this.ontrack?.({track: receiver.track});
-  }
-
-  async getStats() {
-    return this.stats;
-  }
-
-  /** @param {any} configuration */
-  setConfiguration(configuration) {
-    this.configuration = configuration;
-  }
-
-  close() {
-    this.connectionState = "closed";
-  }
-
-  /** @param {string} state */
-  become(state) {
-    this.connectionState = state;
-    this.onconnectionstatechange?.();
   }
 }
 
