@@ -8,8 +8,14 @@ few packets above the smallest of the last minute, and what counts as a queue ri
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from media.core.bwe.arrivals import Arrival
 
 BUCKET_S: Final = 10.0
 BUCKETS: Final = 6
@@ -32,7 +38,7 @@ QUICK_NOISE: Final = 1.5
 spread of an even jitter."""
 MAX_RECENT: Final = 1_024
 KEPT_S: Final = 1.2 * MAX_SPAN_S
-"""Nobody looks back further; without it a slow leg would keep 15 s, 60 KB."""
+"""Nobody looks back further."""
 THRESHOLD_S: Final = 0.03
 """More than this is a queue on a link without jitter: a 1,200-octet packet at 320 kbit/s."""
 NOISE_SHARE: Final = 0.9
@@ -57,7 +63,7 @@ class DelayTracker:
 
     def __init__(self) -> None:
         self.frozen = False
-        self._recent: deque[tuple[float, float]] = deque(maxlen=MAX_RECENT)
+        self._recent = array("d")  # when each came, and its delay
         self._buckets: deque[tuple[float, float]] = deque(maxlen=BUCKETS)
         self._base = float("inf")
         self.noise_s = 0.0
@@ -68,11 +74,22 @@ class DelayTracker:
         return min(MAX_THRESHOLD_S, THRESHOLD_S + NOISE_SHARE * self.noise_s)
 
     def add(self, delay_s: float, at: float) -> None:
-        """Note a packet's delay, from any origin, that arrived `at` (hot path)."""
+        """Note a delay, from any origin, of what arrived `at`."""
+        self._note(delay_s, at)
+        self._recent.extend((at, delay_s))
+        self._forget(at)
+
+    def add_all(self, arrivals: Iterable[Arrival]) -> None:
+        """Note the delays of packets in the order of their arrival."""
         recent = self._recent
-        recent.append((at, delay_s))
-        while at - recent[0][0] > KEPT_S:
-            recent.popleft()
+        at = 0.0
+        for sent_at, at, _, _ in arrivals:
+            delay_s = at - sent_at
+            recent.extend((at, delay_s))
+            self._note(delay_s, at)
+        self._forget(at)
+
+    def _note(self, delay_s: float, at: float) -> None:
         buckets = self._buckets
         if not buckets or at - buckets[-1][0] >= BUCKET_S:
             buckets.append((at, delay_s))
@@ -82,6 +99,13 @@ class DelayTracker:
             buckets[-1] = (buckets[-1][0], delay_s)
             if delay_s < self._base:
                 self._base = delay_s
+
+    def _forget(self, now: float) -> None:
+        recent = self._recent
+        first = max(0, len(recent) - 2 * MAX_RECENT)
+        while first < len(recent) and now - recent[first] > KEPT_S:
+            first += 2
+        del recent[:first]
 
     def queue_s(self, now: float) -> float:
         """Return how long packets that arrived last had waited; 0 if none arrived lately.
@@ -116,14 +140,15 @@ class DelayTracker:
 
     def _lowest(self, now: float) -> tuple[float, float, float] | None:
         """Return the window's smallest delay, that of its last few packets, and the mean."""
-        if not self._recent or now - self._recent[-1][0] > MAX_SPAN_S:
+        recent = self._recent
+        if not recent or now - recent[-2] > MAX_SPAN_S:
             return None
-        lowest = quick = self._recent[-1][1]
+        lowest = quick = recent[-1]
         count = 0
         total = 0.0
         least_s = max(MIN_SPAN_S, NOISE_SPANS * self.noise_s)
-        for at, delay_s in reversed(self._recent):
-            age = now - at
+        for index in range(len(recent) - 2, -1, -2):
+            age, delay_s = now - recent[index], recent[index + 1]
             if age > MAX_SPAN_S:
                 break
             if count >= MIN_SAMPLES and age > MIN_SPAN_S:

@@ -121,5 +121,6 @@ class DownlinkEstimator:
         else:
             self._ahead_s += min(0.0002, ahead_s - self._ahead_s)  # lets go of a drift
         shift = self._ahead_s
-        for sent_at, at, size, after_loss in arrived:
-            self.watch.arrived(sent_at, at + shift, size, after_loss=after_loss)
+        self.watch.arrived(
+            [(sent_at, at + shift, size, lost) for sent_at, at, size, lost in arrived]
+        )

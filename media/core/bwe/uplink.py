@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from media.core.budget import OVERHEAD_BYTES
 from media.core.bwe.clock import SendClock
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from media.core.bwe.estimate import Estimate
     from media.core.bwe.probe import ProbePlan
 
+MAX_NEW: Final = 1_024
+"""Arrivals that nobody has asked for yet: as many as anybody looks back over."""
+
 
 class UplinkEstimator:
     """One sending leg. All its streams together: they share the link."""
 
-    __slots__ = ("_clock", "_expected", "_received", "_voice_clock", "watch")
+    __slots__ = ("_clock", "_expected", "_new", "_received", "_voice_clock", "watch")
 
     watch: LinkWatch
 
@@ -35,6 +38,7 @@ class UplinkEstimator:
         self.watch = LinkWatch(start_bps, rtt_s, now)
         self._clock = SendClock()
         self._voice_clock = SendClock(voice_clock_rate)
+        self._new: list[tuple[int, float, int, bool]] = []
         self._expected = self._received = 0
 
     def received(
@@ -48,8 +52,10 @@ class UplinkEstimator:
             now: Seconds.
             after_loss: Whether its stream lacks the packet before it.
         """
-        sent_at = self._clock.sent_at(abs_send_time, now)
-        self.watch.arrived(sent_at, now, size + OVERHEAD_BYTES, after_loss=after_loss)
+        new = self._new
+        new.append((abs_send_time, now, size + OVERHEAD_BYTES, after_loss))
+        if len(new) == MAX_NEW:
+            self._take()
 
     def received_voice(
         self, timestamp: int, size: int, now: float, *, after_loss: bool = False
@@ -60,7 +66,7 @@ class UplinkEstimator:
         has one), and the two must not be mixed in a leg.
         """
         sent_at = self._voice_clock.sent_at(timestamp, now)
-        self.watch.arrived(sent_at, now, size + OVERHEAD_BYTES, after_loss=after_loss)
+        self.watch.arrived([(sent_at, now, size + OVERHEAD_BYTES, after_loss)])
 
     def begin(self, expected: int, received: int) -> None:
         """Count from these totals on."""
@@ -81,8 +87,17 @@ class UplinkEstimator:
 
     def estimate(self, now: float) -> Estimate:
         """Return what is known now; to be asked a few times a second."""
+        self._take()
         return self.watch.estimate(now)
 
     def probe(self, wanted_bps: float, now: float) -> ProbePlan | None:
         """Return what the sender should send beside its media to learn whether more is possible."""
+        self._take()
         return self.watch.probe(wanted_bps, now)
+
+    def _take(self) -> None:
+        sent_at = self._clock.sent_at
+        self.watch.arrived(
+            [(sent_at(value, at), at, size, lost) for value, at, size, lost in self._new]
+        )
+        self._new.clear()

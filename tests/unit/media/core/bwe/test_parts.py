@@ -62,7 +62,7 @@ def test_losses_do_not_lower_the_pace(dropped_before_the_bottleneck: bool) -> No
         if drop:
             lost = True
             continue
-        meter.add(at * 0.9, at, 300, after_loss=lost)
+        meter.add_all([(at * 0.9, at, 300, lost)])
         lost = False
     pace = meter.pace(at)
     assert pace is not None
@@ -73,7 +73,7 @@ def test_bunched_packets_are_no_proof() -> None:
     """What jitter pushed together was carried no faster than it was sent."""
     meter = ArrivalMeter()
     for i in range(40):
-        meter.add(i * 0.05, 2.0 + i * 0.02, 300, after_loss=False)
+        meter.add_all([(i * 0.05, 2.0 + i * 0.02, 300, False)])
     pace = meter.pace(2.8)
     assert pace is not None
     assert pace.carried_bps == pytest.approx(48_000, rel=0.02)

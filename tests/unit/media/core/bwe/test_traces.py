@@ -21,7 +21,7 @@ def replay(
     for line in lines:
         sent_ms, at_ms, size, gap = map(int, line.split())
         at = at_ms / 1000
-        watch.arrived(sent_ms / 1000, at, size, after_loss=bool(gap))
+        watch.arrived([(sent_ms / 1000, at, size, bool(gap))])
         out.append((at, watch.estimate(at)))
     return steps, out
 
