@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import secrets
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
+import uvloop
 
 from signalling import collector, logs
 from signalling.cli.relay_addresses import public_addresses
@@ -76,7 +76,7 @@ def relay(
 
     with logs.context(relay=str(slot)):
         try:
-            asyncio.run(run(chosen, ready))
+            uvloop.run(run(chosen, ready))
         except SlotTaken:
             fail("another process is this relay", LOCK_TAKEN)
         except OSError as error:

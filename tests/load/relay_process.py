@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 from media.core.limits import Limits
 from media.relay.description import Answer
@@ -20,6 +21,7 @@ from media.relay.port import PortSettings, RelayPort
 from media.relay.room import Room
 from media.relay.seat import Seat
 from media.seating import TICK_S
+from signalling import collector
 
 START_BPS = 1_000_000.0
 """Links are known to be good: what is measured is forwarding, not finding out."""
@@ -117,6 +119,7 @@ async def main() -> None:
     """Serve until the input ends."""
     port = RelayPort(PortSettings(host="127.0.0.1", tcp_port=None, legs_max=5_000))
     await port.open()
+    collector.settle()
     relay = Relay(port)
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2**24)
@@ -130,4 +133,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())
