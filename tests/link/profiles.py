@@ -181,6 +181,11 @@ PROFILES: dict[str, Profile] = {
             (Step(at_s=CALM_S, change_address_gap_s=1.0),),
         ),
         link(
+            "new_address_remembered", 384, 128, 250,
+            "The same for a page that had the microphone from an earlier visit: its sockets are bound to the old address.",
+            (Step(at_s=CALM_S, change_address_gap_s=1.0),),
+        ),
+        link(
             "squeeze", 1000, 1000, 120,
             "A village's link while somebody uploads a film: a tenth is left for half a minute.",
             (

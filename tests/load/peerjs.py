@@ -24,6 +24,8 @@ HERE = Path(__file__).parent
 PACKAGE = HERE / "npm"
 TOOLS = HERE.parent / ".cache" / "peerjs"
 PROGRAM = TOOLS / "node_modules/peer/dist/bin/peerjs.js"
+CLIENT = TOOLS / "node_modules/peerjs/dist/peerjs.min.js"
+"""For browsers; only `make link` uses it."""
 WAIT_S = 30.0
 CONNECTIONS = 20_000
 ALIVE_MS = 3_600_000
@@ -32,7 +34,7 @@ ALIVE_MS = 3_600_000
 
 def installed() -> bool:
     """Tell whether it can be run here."""
-    return PROGRAM.exists() and shutil.which("node") is not None
+    return PROGRAM.exists() and CLIENT.exists() and shutil.which("node") is not None
 
 
 def install() -> None:
