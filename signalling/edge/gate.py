@@ -30,6 +30,7 @@ from signalling.edge.clock import now
 from signalling.edge.commands import Commands, IceServers
 from signalling.edge.connections import Connection, Connections, Gone
 from signalling.edge.consults import Consults
+from signalling.edge.contents import Contents
 from signalling.edge.house import Account, House
 from signalling.edge.ledger import Ledger
 from signalling.edge.legs import Legs
@@ -83,7 +84,8 @@ class Visitor:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self.socket = Socket(self.received, self.pinged, gate.config.limits.outgoing_max_bytes)
+        limit = gate.config.limits.outgoing_max_bytes
+        self.socket = Socket(self.received, self.pinged, limit, self.received_bytes)
         self.connection: Connection | None = None
         self.last_id = 0
         loop = asyncio.get_running_loop()
@@ -111,6 +113,14 @@ class Visitor:
             if message is not None:
                 request_id = message.id
             self.refuse(error, request_id)
+
+    def received_bytes(self, data: bytes) -> None:
+        """Take one piece of content; it counts like a message. Never raises."""
+        try:
+            self._spend()
+            self._gate.contents.piece(self.connection, data)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.refuse(error, None)
 
     def pinged(self) -> None:
         """Count a ping like a message: each is answered, so they must not come without end either."""
@@ -219,12 +229,14 @@ class Gate:
         push: Push,
         commands: Commands,
         legs: Legs,
+        contents: Contents,
         metrics: Metrics,
         origins: Collection[str],
     ) -> None:
         """``origins`` are the canonical origins of our own pages."""
         self.config = config
         self.commands = commands
+        self.contents = contents
         self.metrics = metrics
         self._ledger = ledger
         self._house = house
@@ -258,6 +270,7 @@ class Gate:
             if visitor.timer is not None:
                 visitor.timer.cancel()
             if visitor.connection is not None:
+                self.contents.gone(visitor.connection)
                 self._gone(visitor.connection)
                 visitor.connection = None
 
@@ -504,6 +517,7 @@ class Gate:
         self.draining = True
         for visitor in list(self._visitors):
             visitor.socket.close(Code.RESTARTING)
+        await self.contents.flush()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self.config.server.shutdown_s)
         for task in self._tasks:

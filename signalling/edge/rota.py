@@ -27,7 +27,7 @@ from signalling.edge.ledger import (
     specialist_stream,
 )
 from signalling.errors import Refused
-from signalling.store.base import Due, StoreError
+from signalling.store.base import Due, StoreError, StreamId
 from signalling.wire.ids import AccountId, ConsultId, ParticipantId
 from signalling.wire.terms import ConsultState, SpecialistState
 
@@ -61,6 +61,8 @@ class Rota:
         self._on_call = on_call
         self._reachable = reachable
         self._node = node
+        self.others: dict[str, Callable[[StreamId], Awaitable[None]]] = {}
+        """By the beginning of a stream's name: who sees to it when it is due."""
         self._changed = asyncio.Event()
         self._unanswered: dict[ConsultId, Consult] = {}
         self._look_at = 0.0
@@ -138,6 +140,9 @@ class Rota:
                 await self._attend_consult(ConsultId(due.stream.removeprefix(CONSULT)))
             elif due.stream.startswith(SPECIALIST):
                 await self._attend_specialist(AccountId(due.stream.removeprefix(SPECIALIST)))
+            for begins, attend in self.others.items():
+                if due.stream.startswith(begins):
+                    await attend(due.stream)
         except Refused as lost:
             # Somebody's event came first; the stream has a new due time by it.
             log.debug("due_overtaken", extra={"code": lost.code})

@@ -27,6 +27,7 @@ from signalling.wire.codes import CODES, Code
 from signalling.wire.messages import MAX_MESSAGE_BYTES
 
 _TEXT: Final = 0x81
+_BINARY: Final = 0x82
 _CLOSE: Final = 0x88
 _PING: Final = 0x89
 _PONG: Final = 0x8A
@@ -107,6 +108,7 @@ class Socket:
         "_transport",
         "_ws",
         "heard",
+        "on_bytes",
         "on_ping",
         "on_text",
         "over_since",
@@ -118,9 +120,14 @@ class Socket:
         on_text: Callable[[bytes], None],
         on_ping: Callable[[], None] = lambda: None,
         max_buffered_bytes: int = 2**20,
+        on_bytes: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Call ``on_text`` with each text message's bytes, ``on_ping`` for each ping; neither may block or raise."""
+        """Call ``on_text`` with each text message's bytes, ``on_ping`` for each ping; neither may block or raise.
+
+        So with ``on_bytes`` for binary messages; without it they end the connection.
+        """
         self.on_text = on_text
+        self.on_bytes = on_bytes
         self.on_ping = on_ping
         self._max_buffered_bytes = max_buffered_bytes
         self._ws = _Upgrade(compress=False, max_msg_size=_PARSER_MAX_BYTES)
@@ -192,6 +199,10 @@ class Socket:
             asyncio.get_running_loop().call_soon(self._flush)
         self._soon.append(_frame(_TEXT, payload))
 
+    def send_bytes(self, payload: bytes) -> None:
+        """Send one binary message, after what ``send_soon`` holds."""
+        self._write(_frame(_BINARY, payload))
+
     def _flush(self) -> None:
         if self._soon:
             self._write(b"")
@@ -250,6 +261,8 @@ class Socket:
                 if self._code is None:
                     self._close(1000, "")
                 self._lost()
+            case WSMsgType.BINARY if self.on_bytes is not None:
+                self.on_bytes(bytes(data))  # type: ignore[call-overload]
             case WSMsgType.BINARY:
                 self.close(Code.BINARY_UNSUPPORTED)
             case _:

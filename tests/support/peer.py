@@ -29,6 +29,8 @@ class Peer:
         self.consult = consult
         self.instance = "i" + secrets.token_hex(8)
         self.messages: list[Message] = []
+        self.frames: list[bytes] = []
+        """Binary frames, as they came."""
         self.account = ""
         self.resume = ""
         self.cookie = ""
@@ -97,6 +99,9 @@ class Peer:
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
+            if frame.type is aiohttp.WSMsgType.BINARY:
+                self.frames.append(frame.data)
+                continue
             self.messages.append(json.loads(frame.data))
             self._came.set()
         self.close_code = socket.close_code

@@ -17,16 +17,21 @@ KINDS = ev.AnyEvent.__args__
 SAMPLES = samples(consult_in("ringing"), T0)
 # A specialist's line names its author; a patient's, as in the shared samples, has nobody to name.
 SAMPLES[ev.ChatSent] = replace_event(SAMPLES[ev.ChatSent], role=ev.SPECIALIST, by=AYU)
+SAMPLES[ev.ContentAdded] = replace_event(
+    SAMPLES[ev.ContentAdded], by=AYU, duration_ms=7_000, preview_of="still-key-2"
+)
 
 FIELDS = {
     # Which consult, account, request, line, link: identifiers made by us, at random.
-    "id": {"consult", "specialist", "account", "request", "key", "jti", "by", "relay"},
+    "id": {"consult", "specialist", "account", "request", "key", "jti", "by", "relay", "preview_of"},
     # A content id: what it stands for lies beside the events, sealed, and can be destroyed.
     "content": {"content"},
     # A one-way hash of a random secret, of a password (argon2id), or of a text.
-    "hash": {"resume_hash", "secret_hash", "password_hash", "digest"},
+    "hash": {"resume_hash", "secret_hash", "password_hash", "digest", "sha256"},
     # A word from a closed list, or a language tag.
-    "term": {"urgency", "specialty", "specialties", "role", "reason", "outcome", "language"},
+    "term": {"urgency", "specialty", "specialties", "role", "reason", "outcome", "language", "kind", "mime"},
+    # How much there is of it.
+    "size": {"offset", "bytes", "duration_ms"},
     # UTC epoch seconds.
     "instant": {"at", "expires_at", "until", "consent_at", "promised_by"},
     "flag": {"allow", "interpreter_needed", "lapsed", "disabled"},
@@ -119,6 +124,7 @@ def test_free_text_of_samples_is_a_content_id() -> None:
     """Where people write (intake, chat, note, summary, reason, profile), the event has the id of the content."""
     writing = {
         ev.IntakeGiven, ev.ChatSent, ev.NoteWritten, ev.Ended, ev.Transferred, ev.AccountCreated, ev.AccountChanged,
+        ev.ContentStored,
     }  # fmt: skip
     assert {kind for kind in KINDS if "content" in kind.__struct_fields__} == writing
 
