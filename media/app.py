@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ from media.lockfile import LockFile, SlotTaken
 from media.relay.drops import Drop
 from media.relay.leg import LegState
 from media.relay.port import PortSettings, RelayPort
+from media.relay.trace import Trace
 from media.seating import COUNTED, Seating
 from signalling.wire.legs import RelayStatus
 
@@ -56,6 +58,8 @@ class RelaySettings:
     drain_s: float = 900.0
     lock_file: Path | None = None
     """Held as long as the process lives; who started it finds it again by this. None: nobody's child."""
+    trace_file: Path | None = None
+    """Where the ladder's decisions are appended; None: nowhere."""
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,12 +79,12 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 class Relay:
     """The parts of one process, and what they say to each other."""
 
-    def __init__(self, settings: RelaySettings) -> None:
-        """Make it in a running loop."""
+    def __init__(self, settings: RelaySettings, trace: Trace | None = None) -> None:
+        """Make it in a running loop; ``trace`` takes what the ladders decide."""
         self.settings = settings
         self.port = RelayPort(settings.port)
         self.control = Control(settings.control)
-        self.seating = Seating(self.port, self.control.tell)
+        self.seating = Seating(self.port, self.control.tell, trace=trace)
         self.metrics = exported.Metrics(self)
         self.draining = False
         self._ended = asyncio.Event()
@@ -218,6 +222,18 @@ class Relay:
             totals.update(room.metrics().totals)
         return totals
 
+    def ladder_moves(self) -> Counter[tuple[str, str]]:
+        """Return the ladder's moves by the rung that was moved to, and why."""
+        moves = self.seating.moves.copy()
+        for room in self.seating.rooms.values():
+            moves.update(room.moves)
+        return Counter({(rung.label, reason.value): n for (rung, reason), n in moves.items()})
+
+    def directions(self) -> Counter[str]:
+        """Return how many directions of forwarded calls are on each rung."""
+        rooms = self.seating.rooms.values()
+        return Counter(rung.label for room in rooms for rung in room.rungs())
+
     def _observe(self) -> None:
         """Take a sample of what is known of the legs whose calls are forwarded."""
         for room in self.seating.rooms.values():
@@ -283,7 +299,11 @@ async def run(settings: RelaySettings, on_ready: Callable[[Ready], None]) -> Non
         lock = None
         if settings.lock_file is not None:
             lock = stack.enter_context(LockFile.held(settings.lock_file))
-        relay = Relay(settings)
+        trace = None
+        if settings.trace_file is not None:
+            lines = stack.enter_context(settings.trace_file.open("a", encoding="utf-8"))
+            trace = Trace(functools.partial(print, file=lines))
+        relay = Relay(settings, trace)
         stack.push_async_callback(relay.port.close)
         stack.push_async_callback(relay.seating.close)
         await relay.port.open()

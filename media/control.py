@@ -25,7 +25,7 @@ import msgspec
 
 from media.outbox import Outbox, OutboxFull
 from signalling.wire.base import FromClient
-from signalling.wire.legs import CloseLeg, Forwarding, LegSeated, RelayAnswer
+from signalling.wire.legs import CloseLeg, Forwarding, LegBraked, LegSeated, RelayAnswer, Wished
 from signalling.wire.messages import MAX_MESSAGE_BYTES, PROTOCOL_VERSIONS, Error, Hello, Ok, Welcome
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ HEARTBEAT_S = 3.0
 
 _HELLO_ID = 1
 
-Order: TypeAlias = LegSeated | RelayAnswer | Forwarding | CloseLeg
+Order: TypeAlias = LegSeated | RelayAnswer | Forwarding | CloseLeg | LegBraked | Wished
 """What a node asks of a relay."""
 
 _Said: TypeAlias = Order | Welcome | Ok | Error

@@ -26,6 +26,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from media.core.ladder import Reason
+from media.core.rungs import Rung
 from media.relay.counts import TOTALS, LegCounts
 from media.relay.drops import Drop
 from media.relay.leg import Ending, Leg, LegState
@@ -51,16 +53,25 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "transport_packets": ("transport", "direction"),
     "drops": ("reason",),
     "estimate_bps": ("way",),
+    "ladder_moves": ("rung", "reason"),
+    "directions": ("rung",),
 }
 """The labels of each metric that has some, without its prefix."""
+RUNGS = tuple(rung.label for rung in Rung)
+MOVES = tuple(reason.value for reason in Reason if reason is not Reason.START)
 LEG_STATES = (LegState.NEW, LegState.SECURING, LegState.CONNECTED)
 LABEL_VALUES: Mapping[str, tuple[str, ...]] = {
     "state": LEG_STATES,
     "way": ("up", "down"),
     "direction": ("received", "sent"),
     "transport": ("udp", "tcp"),
+    "rung": RUNGS,
 }
-REASONS: Mapping[str, tuple[str, ...]] = {"legs_ended": tuple(Ending), "drops": tuple(Drop)}
+REASONS: Mapping[str, tuple[str, ...]] = {
+    "legs_ended": tuple(Ending),
+    "drops": tuple(Drop),
+    "ladder_moves": MOVES,
+}
 """The values of ``reason`` differ from metric to metric."""
 
 
@@ -89,6 +100,14 @@ class Figures(Protocol):
 
     def rtp(self) -> dict[str, tuple[int, int]]:
         """Return packets and bytes by direction."""
+        ...
+
+    def ladder_moves(self) -> Counter[tuple[str, str]]:
+        """Return the ladder's moves by the rung that was moved to, and why."""
+        ...
+
+    def directions(self) -> Counter[str]:
+        """Return how many directions of forwarded calls are on each rung."""
         ...
 
     def rooms(self) -> Mapping[str, int]:
@@ -183,6 +202,7 @@ class Metrics(Collector):
         yield legs
         yield _counted("legs_ended", "Legs that ended, by reason.", Ending, figures.endings())
         yield _counted("drops", "Packets thrown away, by reason.", Drop, figures.drops())
+        yield from self._ladder()
         packets = _family("rtp_packets", "RTP packets of authenticated legs.", "direction")
         size = _family("rtp_bytes", "Bytes of RTP packets, before protection.", "direction")
         for direction, (count, total) in figures.rtp().items():
@@ -196,6 +216,29 @@ class Metrics(Collector):
         for labels, count in figures.transports().items():
             travelled.add_metric(labels, count)
         yield travelled
+
+    def _ladder(self) -> Iterator[Metric]:
+        moves = _family(
+            "ladder_moves",
+            "Moves of the ladder by the rung that was moved to, or stayed on with other settings, and why.",
+            "rung",
+            "reason",
+        )
+        found = self._figures.ladder_moves()
+        for rung in RUNGS:
+            for reason in MOVES:
+                if found[rung, reason]:
+                    moves.add_metric([rung, reason], found[rung, reason])
+        yield moves
+        directions = GaugeMetricFamily(
+            "selat_relay_directions",
+            "Legs in forwarded calls by the rung of what they send.",
+            labels=["rung"],
+        )
+        sending = self._figures.directions()
+        for rung in RUNGS:
+            directions.add_metric([rung], sending[rung])
+        yield directions
 
 
 def _family(name: str, text: str, *labels: str) -> CounterMetricFamily:

@@ -16,20 +16,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
+from typing import get_args
 
 from media.control import Order
+from media.core.ladder import Reason
 from media.core.limits import Limits
-from media.relay.counts import TOTALS
+from media.core.rungs import Rung, Wish
+from media.relay.counts import TOTALS, LegCounts
 from media.relay.description import Answer, Offer
 from media.relay.leg import Leg
 from media.relay.leg import LegState as Stage
 from media.relay.port import PortFull, RelayPort
 from media.relay.room import Room
+from media.relay.trace import Trace
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
 from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
+    LegBraked,
     LegSeated,
     LegsMinted,
     LegsSeated,
@@ -38,7 +43,9 @@ from signalling.wire.legs import (
     MintedLeg,
     RelayAnswer,
     Seat,
+    Wished,
 )
+from signalling.wire.quality import LINKS_MAX, LegLink, LegLinks
 
 _log = logging.getLogger(__name__)
 
@@ -52,10 +59,13 @@ CONSULTS_MAX = 2_000
 """Consults that forwarding was asked for before anybody sat in them."""
 TICK_S = 0.010
 """Half a frame of voice: what a room does by time is never later than that."""
+LINKS_S = 5
+"""Between two messages about a leg's link, in sweeps: a word about a call is made of 5 s."""
 MS_MAX = 3_600_000
 SEATS_PER_MESSAGE = 64
 
-_LIMITS = wire.Limits.__struct_fields__
+_PLAIN = [each for each in wire.Limits.__struct_fields__ if each not in ("rung", "reason", "brake")]
+_RUNGS: dict[Rung, wire.RungName] = dict(zip(Rung, get_args(wire.RungName), strict=True))
 _SOMETIME = 1
 """A message's id is given when it is sent."""
 
@@ -105,8 +115,9 @@ class Seating:
         tell: Callable[[FromClient], None],
         *,
         clock: Callable[[], float] = time.monotonic,
+        trace: Trace | None = None,
     ) -> None:
-        """``tell`` says something to the node, if there is one."""
+        """``tell`` says something to the node, if there is one; ``trace`` takes what the ladders decide."""
         self.port = port
         self.seats: dict[str, Seated] = {}
         self.rooms: dict[str, Room] = {}
@@ -117,6 +128,9 @@ class Seating:
         """Called with each leg that came up."""
         self.faults = 0
         """Errors of ours in a room's timer."""
+        self.moves: Counter[tuple[Rung, Reason]] = Counter()
+        """The same of their ladders' moves."""
+        self._trace = trace
         self._tell = tell
         self._clock = clock
         self._pool: dict[str, tuple[Leg, Offer]] = {}
@@ -126,6 +140,7 @@ class Seating:
         self._between: dict[str, frozenset[str]] = {}
         self._minting = False
         self._lost_at: float | None = clock()
+        self._turn = 0
         self._ticker: asyncio.TimerHandle | None = None
         self._releasing: set[asyncio.Task[None]] = set()
 
@@ -185,6 +200,12 @@ class Seating:
                 self._forward(order.consult, frozenset(order.between))
             case CloseLeg():
                 self._close(order.leg)
+            case LegBraked():
+                if (seated := self.seats.get(order.leg)) is not None:
+                    self.rooms[seated.seat.consult].braked(order.leg)
+            case Wished():
+                if (room := self.rooms.get(order.consult)) is not None:
+                    room.wish(order.participant, Wish(order.wish))
 
     def _seat(self, seat: Seat) -> None:
         name = seat.leg
@@ -216,6 +237,7 @@ class Seating:
             drops=self.port.drops,
             on_limits=self._limits,
             on_flowing=self._flowing,
+            trace=self._trace,
         )
         if between := self._between.get(consult):
             room.forward(between)
@@ -314,6 +336,7 @@ class Seating:
         self._members[consult].discard(name)
         if not self._members[consult]:
             self.room_totals.update(self.rooms[consult].metrics().totals)
+            self.moves.update(self.rooms[consult].moves)
             del self.rooms[consult], self._members[consult]
             self._between.pop(consult, None)
 
@@ -323,7 +346,21 @@ class Seating:
         task.add_done_callback(self._releasing.discard)
 
     def _limits(self, name: str, limits: Limits) -> None:
-        said = wire.Limits(**{each: getattr(limits, each) for each in _LIMITS})
+        brake = limits.brake
+        thresholds = None
+        if brake is not None:
+            thresholds = wire.Brake(
+                no_report_ms=_whole_ms(brake.no_report_s),
+                round_trip_ms=_whole_ms(brake.round_trip_s),
+                polls=brake.polls,
+                poll_ms=_whole_ms(brake.poll_s),
+            )
+        said = wire.Limits(
+            **{each: getattr(limits, each) for each in _PLAIN},
+            rung=_RUNGS[limits.rung],
+            reason=limits.reason.value,
+            brake=thresholds,
+        )
         self._tell(LimitLeg(id=_SOMETIME, leg=name, limits=said))
 
     def _flowing(self, name: str) -> None:
@@ -343,6 +380,21 @@ class Seating:
             for name in list(self.seats):
                 self._close(name)
         self._fill()
+        self._tell_links()
+
+    def _tell_links(self) -> None:
+        """Say of a fifth of the calls what their links are like: each comes every ``LINKS_S``."""
+        self._turn += 1
+        if self._lost_at is not None:
+            return
+        rooms = [room for name, room in self.rooms.items() if self._between.get(name)]
+        links = [
+            _link(leg)
+            for room in rooms[self._turn % LINKS_S :: LINKS_S]
+            for leg in room.metrics().legs
+        ]
+        for start in range(0, len(links), LINKS_MAX):
+            self._tell(LegLinks(id=_SOMETIME, links=links[start : start + LINKS_MAX]))
 
     @property
     def forwarding(self) -> int:
@@ -382,8 +434,25 @@ class Seating:
             await asyncio.wait(self._releasing)
 
 
+def _link(leg: LegCounts) -> LegLink:
+    """Return what is known of a leg's link; of a rate, only what is no mere lower bound."""
+    up, down = leg.up, leg.down
+    return LegLink(
+        leg=leg.leg_id,
+        rtt_ms=_ms(leg.rtt_s),
+        up_loss=round(min(1.0, max(0.0, up.loss_ratio)), 4),
+        down_loss=round(min(1.0, max(0.0, down.loss_ratio)), 4),
+        up_bps=round(up.rate_bps) if up.confident else 0,
+        down_bps=round(down.rate_bps) if down.confident else 0,
+    )
+
+
 def _ms(span_s: float | None) -> int | None:
-    return None if span_s is None else min(MS_MAX, max(0, round(span_s * 1_000)))
+    return None if span_s is None else _whole_ms(span_s)
+
+
+def _whole_ms(span_s: float) -> int:
+    return min(MS_MAX, max(0, round(span_s * 1_000)))
 
 
 def _ignore(leg: Leg) -> None:

@@ -193,6 +193,10 @@ class MediaConfig:
     """Participants that one relay carries: 120 calls to a core, each with two legs, and as many again that are warm."""
     drain_s: Seconds = 900.0
     """How long a relay that was told to end goes on for the calls that it has: as long as a consult is kept."""
+    trace: str = ""
+    """File to which relays append what the ladder was asked and what it decided, a JSON line each, about 1 KB a second
+    for each call; nothing personal is in it. Empty = no trace. Of several relays each appends to its own: the slot is
+    added to the name."""
 
 
 class LogFormat(StrEnum):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from media.core.bwe.arrivals import SILENCE_S
 from media.core.bwe.capacity import DRAIN_S, LARGE_QUEUE_S
 from media.core.bwe.delay import MAX_THRESHOLD_S
-from media.core.bwe.watch import SILENCE_S, WINDOW_S
+from media.core.bwe.watch import WINDOW_S
 from media.core.fit import (
     ENTER_SHARE,
     STAY_SHARE,
@@ -52,7 +53,7 @@ PICTURE_LOSS_RATIO: Final = 0.25
 """Smoothed. Above it repairs take all of their share (`REPAIR_SHARE`) and the picture stands still."""
 CALM_LOSS_RATIO: Final = 0.15
 """Below it a picture is tried again: bursts that take 6 % of the time smooth to 12 at most."""
-ADJUST_S: Final = 3.0
+ADJUST_S: Final = 1.5
 """Between two steps up within a rung; doubled by each that didn't last."""
 MAX_ADJUST_S: Final = 24.0
 ADJUST_LASTS_S: Final = 10.0
@@ -61,6 +62,9 @@ EASE_S: Final = 1.0
 WORTH_RATIO: Final = 0.12
 """A change within a rung that is not forced must be so much: twice what the estimate moves on a
 constant link."""
+WORTH_UP_RATIO: Final = 0.05
+"""Up, where the waits bound how often: what is sent is all that proves a sender's own link, and a rung that is not
+filled would be its last."""
 
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
@@ -75,6 +79,8 @@ _NEVER: Final = float("-inf")
 class Reason(StrEnum):
     """Why a move was made: shown to both people by key, a metric's label, written to the trace."""
 
+    START = "start"
+    """What the link probe has told, or what is done while nothing is known. No move has it."""
     RATE = "rate"
     """The sender's own link carries less."""
     WATCHER = "watcher"
@@ -368,14 +374,14 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     if target.copies > sending.copies:
         return _set(state, target, Reason.REDUNDANCY, now)
     if _too_much(sending, state.protected, path):
-        return _set(state, target, Reason.RATE, now)
+        return _set(state, target, Reason.RATE, now, forced=True)
     costs, now_costs = target.wire_bps(path[0]), sending.wire_bps(path[0])
     if costs < now_costs * (1 - WORTH_RATIO):
         if now - state.adjusted < EASE_S:
             return state, None
         dearer = target.copies != sending.copies
         return _set(state, target, Reason.REDUNDANCY if dearer else Reason.RATE, now)
-    worth = costs > now_costs * (1 + WORTH_RATIO) or target.copies != sending.copies
+    worth = costs > now_costs * (1 + WORTH_UP_RATIO) or target.copies != sending.copies
     calm = state.queue_since is None and now - state.adjusted >= state.adjust_s
     if calm and (worth or target.stills > sending.stills):
         return _set(state, target, Reason.PROVED, now)
@@ -392,14 +398,16 @@ def _too_much(sending: Sending, copies: tuple[bool, ...], path: Path) -> bool:
     )
 
 
-def _set(state: State, target: Sending, reason: Reason, now: float) -> tuple[State, Move]:
-    """Change what is sent within the rung."""
+def _set(
+    state: State, target: Sending, reason: Reason, now: float, *, forced: bool = False
+) -> tuple[State, Move]:
+    """Change what is sent within the rung; a step up that the link then took away makes the next one wait."""
     adjust_s, adjusted_up = state.adjust_s, state.adjusted_up
     if reason is Reason.PROVED:
         if now - adjusted_up >= 2 * adjust_s + ADJUST_LASTS_S:
             adjust_s = max(ADJUST_S, adjust_s / 2)
         adjusted_up = now
-    elif reason is Reason.RATE and now - adjusted_up < ADJUST_LASTS_S:
+    elif forced and now - adjusted_up < ADJUST_LASTS_S:
         adjust_s = min(MAX_ADJUST_S, adjust_s * 2)
     state = replace(state, sending=target, adjusted=now, adjusted_up=adjusted_up, adjust_s=adjust_s)
     return state, Move(now, target.rung, target.rung, target, reason)

@@ -1,54 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a rate to what a page may send: one table, continuous in the picture's rate.
+"""What a page is told of its direction: the rung and its settings, why, and when to brake by itself.
 
-The sender is held to the least of its own up-link and what each watcher's down-link carries. Below
-about 100 kbit/s nothing but such limits can hold a browser (its own estimate never goes below
+Below about 100 kbit/s nothing but such limits can hold a browser (its own estimate never goes below
 49 kbit/s, measured), so they come as a message and hold at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
-from media.core.budget import OVERHEAD_BYTES
+from media.core.brake import Brake, brake
+from media.core.fit import ENTER_SHARE, FIT_SHARE, Path, Sending
+from media.core.ladder import Reason
+from media.core.rungs import LADDER, Rung, Voice, Wish, picture_rate_bps, voice_wire_bps
+
+if TYPE_CHECKING:
+    from media.core.ladder import State
 
 START_BPS: Final = 48_000.0
 """Of a link that nothing is known of: the thinnest that carries voice with redundancy and a small
 picture. A link that carries more proves it within seconds; one that is flooded takes longer to heal."""
-
-HEADER_BYTES: Final = OVERHEAD_BYTES + 12 + 8
-"""What a packet costs beside its payload: IPv4, UDP and GCM, RTP, two small extensions."""
-RED_BYTES: Final = 5
-"""A block's header and the primary's (RFC 2198 §3)."""
-PICTURE_SHARE: Final = 0.86
-"""Payload of what a picture takes on the wire: frames of 400 octets and their headers."""
-FILL_RATIO: Final = 0.97
-"""Of the rate: the rest is for reports and for an encoder that misses its target."""
-PICTURE_MIN_BPS: Final = 10_000
-"""The lowest cap that VP8 in Chromium obeys (measured)."""
-PICTURE_MAX_BPS: Final = 2_500_000
-"""1280x720 at 30 fps; more is of no use to two people who talk."""
-
-RAISE_RATIO: Final = 1.1
-LOWER_RATIO: Final = 0.9
-"""A cap that would move by less is not told: each message costs 300 octets of the link."""
-RAISE_SPACING_S: Final = 0.5
-ROW_MARGIN: Final = 1.15
-MARGIN_FROM_BPS: Final = 60_000.0
-"""Of the next row's rate, before it is entered: the estimate moves by a tenth on a quiet link. Rows below
-this are no more than a proof apart."""
-ROW_HOLD_S: Final = 2.0
-"""How long the margin must hold: a response of the estimators at 800 ms of round trip, and a half."""
-SURE_RATIO: Final = 2.0
-SURE_HOLD_S: Final = 0.5
-"""Where a rate is far above the next row's, nothing is risked."""
-LEAVE_RATIO: Final = 0.9
-LEAVE_S: Final = 1.0
-"""A row is left when the link has been known for so long to carry less: while a queue drains the
-picture's rate alone goes down, or a moment's queue would change its size twice."""
-LOSS_RATIO: Final = 0.01
-"""From here on the sender's voice is doubled (`media.core.redundancy`: below it nobody hears loss)."""
+LEAST_VOICE: Final = Voice(8_000, 60)
+"""On rung `text` the voice goes on so: what isn't sent proves nothing, and nobody would know when the link
+carries a voice again. People are told that it may not be understood."""
+TOLD_RATIO: Final = 0.2
+TOLD_BPS: Final = 4_000
+"""What stills may use, and the most in the open, are told again when they have moved by so much: each
+message costs 400 octets of the link."""
+TOLD_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,156 +47,86 @@ class Limits:
     dtx: bool = False
     red: Literal["no", "yes", "first"] = "yes"
     """``first``: the browser sends it; ``yes``: it may be sent to the browser."""
+    rung: Rung = Rung.VOICE
+    reason: Reason = Reason.START
+    detail: bool = False
+    """Resolution matters more than frame rate."""
+    stills_bps: int = 0
+    """What stills and messages may use beside the call; 0 = nothing."""
+    brake: Brake | None = None
+
+    def differs(self, told: Limits) -> bool:
+        """Tell whether these are worth a message to one who has been told those."""
+        mine = (self.video_max_height, self.video_max_fps, self.audio_max_bps, self.ptime_ms)
+        theirs = (told.video_max_height, told.video_max_fps, told.audio_max_bps, told.ptime_ms)
+        if mine != theirs or (self.red, self.rung, self.detail) != (
+            told.red,
+            told.rung,
+            told.detail,
+        ):
+            return True
+        return self.video_max_bps != told.video_max_bps
+
+    def drifted(self, told: Limits) -> bool:
+        """Tell whether what may be used beside the call, or in the open, has become another amount."""
+        return any(
+            abs(new - old) > max(TOLD_BPS, TOLD_RATIO * max(new, old))
+            for new, old in (
+                (self.stills_bps, told.stills_bps),
+                (self.video_max_bps, told.video_max_bps),
+            )
+        )
 
 
-class Row(NamedTuple):
-    """What a rate is used for, from `from_bps` on."""
+def limits_of(state: State, reason: Reason, path: Path, base_rtt_s: float) -> Limits:
+    """Return what a page is told of a direction as it is.
 
-    from_bps: float
-    height: int
-    """0: no picture."""
-    fps: int
-    audio_bps: int
-    ptime_ms: Literal[20, 40, 60]
-    doubled: bool
-    """Whether the browser's redundancy is sent without waiting for loss."""
-
-
-TABLE: Final = (
-    Row(0, 0, 1, 8_000, 60, False),
-    Row(20_600, 0, 1, 10_000, 60, False),
-    Row(23_000, 0, 1, 12_000, 60, False),
-    # A voice proves its own rate and nothing else; so what is possible is found out with redundancy,
-    # which costs twice as much and is of use meanwhile, before a picture is risked.
-    Row(25_600, 0, 1, 8_000, 60, True),
-    Row(31_000, 0, 1, 10_000, 60, True),
-    # Measured on 64/48 kbit/s with bursts of 6 %: RED, Opus 8k, a picture of 10-18k: 3.9 fps, 3-4 %
-    # of the voice concealed, nothing dropped.
-    Row(36_000, 120, 4, 8_000, 60, True),
-    Row(60_000, 120, 8, 12_000, 60, True),
-    Row(90_000, 180, 10, 16_000, 40, False),
-    Row(200_000, 240, 15, 24_000, 20, False),
-    Row(400_000, 360, 20, 24_000, 20, False),
-    Row(1_000_000, 720, 30, 32_000, 20, False),
-)
-
-
-def voice_wire_bps(audio_bps: float, ptime_ms: float, *, doubled: bool) -> float:
-    """Return what a voice takes on the wire. 12 kbit/s in frames of 60 ms: 20.5, measured 20.1."""
-    packet = HEADER_BYTES + (RED_BYTES if doubled else 0)
-    return audio_bps * (2 if doubled else 1) + packet * 8 * 1_000 / ptime_ms
-
-
-def limits_for(rate_bps: float, row: Row, *, lossy: bool) -> Limits:
-    """Return what fills a rate, as this row of the table divides it."""
-    doubled = row.doubled
-    voice = voice_wire_bps(row.audio_bps, row.ptime_ms, doubled=doubled)
-    if lossy and not doubled:
-        twice = voice_wire_bps(row.audio_bps, row.ptime_ms, doubled=True)
-        if twice < rate_bps * FILL_RATIO - (PICTURE_MIN_BPS if row.height else 0):
-            doubled, voice = True, twice
-    left = (rate_bps * FILL_RATIO - voice) * PICTURE_SHARE
-    picture = 0 if not row.height else int(min(PICTURE_MAX_BPS, max(PICTURE_MIN_BPS, left)))
+    Args:
+        state: Of the direction.
+        reason: Of its last move.
+        path: Its links now.
+        base_rtt_s: The shortest round trip of the sender's own link.
+    """
+    sending = state.sending
+    voice = sending.voice or LEAST_VOICE
     return Limits(
-        video_max_bps=picture,
-        video_max_height=row.height or None,
-        video_max_fps=row.fps if row.height else None,
-        audio_max_bps=row.audio_bps,
-        ptime_ms=row.ptime_ms,
+        video_max_bps=_picture_bps(sending, path),
+        video_max_height=sending.height or None,
+        video_max_fps=sending.fps or None,
+        audio_max_bps=voice.opus_bps,
+        ptime_ms=voice.frame_ms,
         # Inside Opus of 8-16 kbit/s in-band FEC is off whatever is said (measured).
-        fec=row.ptime_ms == 20,
-        red="first" if doubled else "yes",
+        fec=voice.frame_ms == 20,
+        red="first" if sending.copies else "yes",
+        rung=sending.rung,
+        reason=reason,
+        detail=sending.wish is Wish.DETAIL,
+        stills_bps=stills_bps(sending, path),
+        brake=brake(state, path, base_rtt_s),
     )
 
 
-def row_for(rate_bps: float) -> int:
-    """Return the index of the row that a rate belongs to."""
-    return max(index for index, row in enumerate(TABLE) if index == 0 or rate_bps >= row.from_bps)
+def stills_bps(sending: Sending, path: Path) -> int:
+    """Return what of the sender's own link the call leaves to stills and messages."""
+    link = path[0]
+    open_bps = _picture_bps(sending, path) if not sending.max_bps else 0
+    left_bps = ENTER_SHARE * min(link.rate_bps, link.usable_bps) - sending.wire_bps(link)
+    return int(max(0.0, left_bps - open_bps))
 
 
-class Cap:
-    """What one sender was told last, and when to tell it something else: down at once, up after proof."""
-
-    __slots__ = (
-        "_above_since", "_below_since", "_raised_at", "_row", "told",
-    )  # fmt: skip
-
-    told: Limits | None
-    """Last returned."""
-
-    def __init__(self) -> None:
-        self.told = None
-        self._row = 0
-        self._above_since: float | None = None
-        self._below_since: float | None = None
-        self._raised_at = 0.0
-
-    @property
-    def wire_bps(self) -> float:
-        """What takes the limits as they were told, all used."""
-        told = self.told
-        if told is None:
-            return 0.0
-        voice = voice_wire_bps(told.audio_max_bps or 0, told.ptime_ms, doubled=told.red == "first")
-        return (voice + told.video_max_bps / PICTURE_SHARE) / FILL_RATIO
-
-    def update(
-        self, usable_bps: float, rate_bps: float, loss_ratio: float, now: float
-    ) -> Limits | None:
-        """Return new limits, or None while the old ones will do.
-
-        Args:
-            usable_bps: What may be sent now, of IP packets.
-            rate_bps: What the links are known to carry; above `usable_bps` while a queue drains.
-            loss_ratio: Of the sender's up-link, smoothed.
-            now: Seconds.
-        """
-        told = self.told
-        if told is None:
-            self._row = row_for(usable_bps)
-        else:
-            self._move(max(usable_bps, rate_bps), usable_bps, now)
-        lossy = loss_ratio >= (LOSS_RATIO / 2 if told and told.red == "first" else LOSS_RATIO)
-        limits = limits_for(usable_bps, TABLE[self._row], lossy=lossy)
-        if told is not None and not self._differs(limits, told, now):
-            return None
-        if told is None or limits.video_max_bps > told.video_max_bps:
-            self._raised_at = now
-        self.told = limits
-        return limits
-
-    def _move(self, rate_bps: float, usable_bps: float, now: float) -> None:
-        """Leave the row, or enter the next one, when that has been right for long enough."""
-        if rate_bps < TABLE[self._row].from_bps * LEAVE_RATIO:
-            self._below_since = since = self._below_since or now
-            if now - since >= LEAVE_S:
-                self._enter(row_for(rate_bps))
-            return
-        self._below_since = None
-        above = self._row + 1
-        if above == len(TABLE):
-            return
-        wanted = TABLE[above].from_bps
-        if usable_bps < wanted * (ROW_MARGIN if wanted >= MARGIN_FROM_BPS else 1.0):
-            self._above_since = None
-            return
-        self._above_since = since = self._above_since or now
-        sure = usable_bps >= wanted * SURE_RATIO
-        if now - since >= (SURE_HOLD_S if sure else ROW_HOLD_S):
-            self._enter(above)
-
-    def _enter(self, row: int) -> None:
-        self._row = row
-        self._above_since = self._below_since = None
-
-    def _differs(self, limits: Limits, told: Limits, now: float) -> bool:
-        same_kind = (
-            limits.video_max_height == told.video_max_height
-            and limits.audio_max_bps == told.audio_max_bps
-            and limits.ptime_ms == told.ptime_ms
-            and limits.red == told.red
+def _picture_bps(sending: Sending, path: Path) -> int:
+    """Return the encoder's cap; in the open the browser rules its own link, and this what watchers take."""
+    if not sending.height or sending.max_bps:
+        return sending.max_bps
+    picture = LADDER[sending.rung].picture(sending.wish)
+    assert picture is not None
+    assert sending.voice is not None
+    room = min(
+        picture_rate_bps(
+            picture,
+            FIT_SHARE * link.rate_bps - voice_wire_bps(sending.voice, sending.copies),
+            link.loss_ratio,
         )
-        new, old = limits.video_max_bps, told.video_max_bps
-        if not same_kind or new < old * LOWER_RATIO:
-            return True
-        return new > old * RAISE_RATIO and now - self._raised_at >= RAISE_SPACING_S
+        for link in path
+    )
+    return int(max(picture.low_bps, room))

@@ -23,22 +23,19 @@ SPAN_S: Final = 0.12
 
 
 def distances(
-    loss_ratio: float, rtt_s: float, frame_s: float, voice_bps: float, spare_bps: float
+    loss_ratio: float, frame_s: float, voice_bps: float, spare_bps: float
 ) -> tuple[int, ...]:
-    """Return how many frames back copies are to be sent, ascending; () for none.
+    """Return how many frames back copies are to be sent, ascending, where they are needed; () for none.
+
+    Whether they are, `media.core.fit.protected` says.
 
     Args:
         loss_ratio: On this way, smoothed over some seconds.
-        rtt_s: Round trip of this way.
         frame_s: Packet interval of the voice.
         voice_bps: Payload rate of the voice: what one copy costs.
         spare_bps: What the budget can give to copies.
     """
-    if loss_ratio < LIGHT_LOSS_RATIO or frame_s <= 0:
-        return ()
-    if rtt_s <= REPAIR_RTT_S and loss_ratio <= REPAIR_LOSS_RATIO:
-        return ()
-    if spare_bps < voice_bps:
+    if frame_s <= 0 or spare_bps < voice_bps:
         return ()
     # Frames of 20 ms get the same span in time, computed; at most what RED's 14 bits can say.
     far = max(1, min(8, round(SPAN_S / frame_s), int(0.341 / frame_s)))

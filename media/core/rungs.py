@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from media.core.budget import OVERHEAD_BYTES, REPAIR_SHARE
 
@@ -69,7 +69,7 @@ class Voice:
 
     opus_bps: int
     """`maxaveragebitrate` (RFC 7587 §7.1)."""
-    frame_ms: int
+    frame_ms: Literal[20, 40, 60]
     """`ptime`."""
 
 

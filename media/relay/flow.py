@@ -16,7 +16,6 @@ from media.core.descriptor import VideoCodec
 from media.core.extensions import NO_EXTENSIONS, ExtensionWriter
 from media.core.hold import VOICE_SHORT_RTT_S
 from media.core.inbound import InboundStream
-from media.core.limits import voice_wire_bps
 from media.core.outbound import OutboundVideo, OutboundVoice
 from media.core.red import RedWriter
 from media.core.redundancy import distances
@@ -200,17 +199,14 @@ class _Sink:
 class VoiceSink(_Sink):
     """The voice that a leg hears."""
 
-    __slots__ = ("_frame_bytes", "flowing", "out", "red_bps")
+    __slots__ = ("_frame_bytes", "flowing", "out")
 
     flowing: bool
     """Whether a packet has gone out since forwarding began."""
-    red_bps: float
-    """What its redundancy costs now."""
 
     def __init__(self, seat: Seat, ssrc: int, target: Mapping[str, int], *, red: bool) -> None:
         super().__init__(seat, target, MID_AUDIO)
         self.flowing = False
-        self.red_bps = 0.0
         self._frame_bytes = 60.0
         self.out = OutboundVoice(
             self._rewriter(ssrc, VOICE_HZ, [OPUS]),
@@ -236,18 +232,16 @@ class VoiceSink(_Sink):
                 self.flowing = True
                 seat.room.flows(seat)
 
-    def protect(self, loss_ratio: float, rtt_s: float, usable_bps: float) -> None:
-        """Choose the redundancy that this way needs and can pay."""
+    def protect(self, loss_ratio: float, spare_bps: float, *, wanted: bool) -> None:
+        """Choose the redundancy of this way: the ladder says whether it is needed, and what is left for it."""
         source = self.source
         if source is None or not source.frame_ticks:
             return
         frame_s = source.frame_ticks / VOICE_HZ
         voice_bps = self._frame_bytes * 8 / frame_s
-        spare_bps = usable_bps - voice_wire_bps(voice_bps, frame_s * 1_000, doubled=False)
-        self.out.red.distances = chosen = distances(
-            loss_ratio, rtt_s, frame_s, voice_bps, spare_bps
+        self.out.red.distances = (
+            distances(loss_ratio, frame_s, voice_bps, spare_bps) if wanted else ()
         )
-        self.red_bps = len(chosen) * voice_bps
 
 
 class PictureSink(_Sink):

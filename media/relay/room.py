@@ -10,18 +10,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from media.core.limits import PICTURE_MAX_BPS, START_BPS, Limits
+from media.core.ladder import next_bps
+from media.core.limits import START_BPS, Limits
+from media.core.rungs import Wish
 from media.relay.counts import TOTALS, LegCounts, RoomCounts, StreamCounts, of_leg, of_source
 from media.relay.flow import LIVE_S, Kind, Source
 from media.relay.seat import Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
 
-    from media.core.bwe.estimate import Estimate
+    from media.core.fit import Path
+    from media.core.ladder import Move, Reason
+    from media.core.rungs import Rung
     from media.relay.description import Answer, Offer
     from media.relay.drops import Drops
     from media.relay.leg import Leg
+    from media.relay.trace import Trace
 
 LOOK_S: Final = 0.1
 """How often feedback is written and estimates are asked; less often for what changes slowly."""
@@ -30,12 +35,10 @@ REPORTS_EVERY: Final = 10
 """In turns of `LOOK_S`. A report a second costs 1 kbit/s; browsers do the same."""
 DEAD_S: Final = 3.0
 """A leg silent for so long says nothing of what its participant can take, if there is a newer one."""
-KNOWN_RATIO: Final = 1.12
-THIN_RATIO: Final = 1.3
-OPEN_RATIO: Final = 2.0
-"""Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
-be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
-THIN_BPS: Final = 150_000.0
+AHEAD_RATIO: Final = 1.5
+"""A way down is asked for more only while the sender's own is not far behind: nothing would come to fill it."""
+PROBE_MAX_BPS: Final = 2_000_000.0
+"""More opens no further rung."""
 
 
 class Room:
@@ -50,6 +53,7 @@ class Room:
         on_limits: Callable[[str, Limits], None],
         on_flowing: Callable[[str], None],
         start_bps: float = START_BPS,
+        trace: Trace | None = None,
     ) -> None:
         """Make an empty room.
 
@@ -60,11 +64,15 @@ class Room:
             on_limits: called with a leg and what its page may send from now on; before anything of it is forwarded.
             on_flowing: called with a leg when the first forwarded voice went out to it.
             start_bps: of links that nothing is known of.
+            trace: takes the ladder's decisions.
         """
         self.consult = consult
         self.clock = clock
         self.drops = drops
         self.start_bps = start_bps
+        self.trace = trace
+        self.moves: Counter[tuple[Rung, Reason]] = Counter()
+        """By the rung that was moved to, and why."""
         self.busy = False
         """Whether something waits for the next tick."""
         self.report_soon = False
@@ -73,6 +81,7 @@ class Room:
         self._seats: dict[str, Seat] = {}
         self._open: list[Seat] = []
         self._between: frozenset[str] = frozenset()
+        self._wishes: dict[str, Wish] = {}
         self._order = 0
         self._look_at = 0.0
         self._turn = 0
@@ -94,6 +103,7 @@ class Room:
         """Give a leg a place. A participant may have several, the last one being the newest."""
         self._order += 1
         self._seats[leg_id] = seat = Seat(self, leg_id, leg, offer, role, participant, self._order)
+        seat.direction.wish = self._wish_for(participant)
         seat.close()
 
     def answer(self, leg_id: str, answer: Answer) -> None:
@@ -104,7 +114,8 @@ class Room:
         now = self.clock()
         seat.accept(answer, now)
         self._open_seats(now)
-        self._limit(seat, self.start_bps, self.start_bps, 0.0, now)
+        if not seat.direction.talking:
+            self._begin(seat, now)
 
     def unseat(self, leg_id: str) -> None:
         """Take a leg's place away."""
@@ -232,24 +243,67 @@ class Room:
 
     # -- What each may send ----------------------------------------------------------------------------------------
 
+    def wish(self, participant: str, wish: Wish) -> None:
+        """Take what matters to one who looks, of all that the others send."""
+        self._wishes.pop(participant, None)
+        self._wishes[participant] = wish  # the last one counts
+        for seat in self._seats.values():
+            seat.direction.wish = self._wish_for(seat.participant)
+
+    def _wish_for(self, participant: str) -> Wish:
+        others = [wish for name, wish in self._wishes.items() if name != participant]
+        return others[-1] if others else Wish.MOTION
+
+    def braked(self, leg_id: str) -> None:
+        """Take a page's word that it has stopped its picture by itself."""
+        seat = self._seats.get(leg_id)
+        if seat is None or not seat.is_open:
+            return
+        now = self.clock()
+        path, _ = self._path(seat, now)
+        self._moved(seat, *seat.direction.braked(path, seat.rtt.base_s, now))
+
+    def _path(self, sender: Seat, now: float) -> tuple[Path, list[Seat]]:
+        """Return the links of what somebody sends, and who looks, in the same order after the sender's own."""
+        watchers = self._watchers(sender, now)
+        return (sender.up_link(now), *(seat.down_link(now) for seat in watchers)), watchers
+
     def _limit_all(self, now: float) -> None:
         for seat in self._open:
-            up = seat.up.estimate(now)
-            usable_bps, rate_bps = _careful(up), up.rate_bps
-            for watcher in self._watchers(seat, now):
-                down = watcher.downlink(now)
-                red_bps = watcher.voice.red_bps if watcher.voice is not None else 0.0
-                can_bps = _careful(down) - red_bps
-                if can_bps < usable_bps:
-                    watcher.probe(min(PICTURE_MAX_BPS, _most(down)), now)
-                usable_bps = min(usable_bps, can_bps)
-                rate_bps = min(rate_bps, down.rate_bps - red_bps)
-                watcher.down_budget.set_rate(
-                    max(down.usable_bps, down.rate_bps, seat.cap.wire_bps), now
-                )
-            self._limit(seat, usable_bps, rate_bps, up.loss_ratio, now)
+            path, watchers = self._path(seat, now)
+            direction = seat.direction
+            if direction.talking:
+                limits, move = direction.decide(path, seat.rtt.base_s, now)
+            else:
+                direction.talking = True
+                rung = min((seat.up_rung, *(each.down_rung for each in watchers)))
+                limits, move = direction.begin(rung, path, seat.rtt.base_s, now), None
+            self._moved(seat, limits, move)
+            if move is not None and move.after < move.before:
+                for watcher in watchers:
+                    watcher.fell(now)
+            self._serve(seat, path, watchers, now)
 
-    def _watchers(self, sender: Seat, now: float) -> Iterable[Seat]:
+    def _serve(self, sender: Seat, path: Path, watchers: list[Seat], now: float) -> None:
+        """Let the watchers' ways have what they need for what is sent now, and find out whether they take more."""
+        direction = sender.direction
+        state = direction.state
+        assert state is not None
+        wire_bps = direction.wire_bps(path)
+        for index, (watcher, link) in enumerate(zip(watchers, path[1:], strict=True), 1):
+            watcher.down_budget.set_rate(max(link.usable_bps, link.rate_bps, wire_bps), now)
+            copies = state.protected[index] if index < len(state.protected) else False
+            watcher.protect(link, state.sending, wanted=copies)
+            if link.rate_bps < path[0].rate_bps * AHEAD_RATIO:
+                watcher.probe(min(PROBE_MAX_BPS, next_bps(state, link, copy=copies)), now)
+
+    def _moved(self, seat: Seat, limits: Limits | None, move: Move | None) -> None:
+        if move is not None:
+            self.moves[move.after, move.reason] += 1
+        if limits is not None:
+            self._on_limits(seat.leg_id, limits)
+
+    def _watchers(self, sender: Seat, now: float) -> list[Seat]:
         """Return the legs that get what this one sends; of a participant's dead ones none that has a newer."""
         newest: dict[str, Seat] = {}
         others = [seat for seat in self._open if seat.participant != sender.participant]
@@ -261,12 +315,11 @@ class Room:
             if now - seat.heard_at < DEAD_S or newest[seat.participant] is seat
         ]
 
-    def _limit(
-        self, seat: Seat, usable_bps: float, rate_bps: float, loss_ratio: float, now: float
-    ) -> None:
-        limits = seat.cap.update(usable_bps, rate_bps, loss_ratio, now)
-        if limits is not None:
-            self._on_limits(seat.leg_id, limits)
+    def _begin(self, seat: Seat, now: float) -> None:
+        """Tell a leg what it may send by its own link alone, before anybody looks."""
+        link = seat.up_link(now)
+        limits = seat.direction.begin(seat.up_rung, (link,), seat.rtt.base_s, now)
+        self._on_limits(seat.leg_id, limits)
 
     # -- What is known ---------------------------------------------------------------------------------------------
 
@@ -281,6 +334,10 @@ class Room:
             for source in seat.sources.values():
                 totals.update(of_source(source))
         return RoomCounts(legs, totals)
+
+    def rungs(self) -> list[Rung]:
+        """Return where each leg is that takes part in the call."""
+        return [seat.direction.rung for seat in self._open]
 
     def _counts(self, seat: Seat, now: float) -> LegCounts:
         picture, voice = seat.picture, seat.voice
@@ -299,17 +356,5 @@ class Room:
             repeats=picture.cache.repeats if picture is not None else 0,
             withheld=picture.out.withheld if picture is not None else 0,
             redundancy=voice.out.red.distances if voice is not None else (),
-            limits=seat.cap.told,
+            limits=seat.direction.told,
         )
-
-
-def _most(estimate: Estimate) -> float:
-    """Return what a way may be asked for."""
-    if estimate.confident:
-        return estimate.rate_bps * KNOWN_RATIO
-    return estimate.rate_bps * (THIN_RATIO if estimate.rate_bps < THIN_BPS else OPEN_RATIO)
-
-
-def _careful(estimate: Estimate) -> float:
-    """Return what a way may be given now."""
-    return min(estimate.usable_bps, _most(estimate))

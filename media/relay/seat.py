@@ -13,12 +13,14 @@ from media.core.bwe.downlink import DownlinkEstimator
 from media.core.bwe.reported import ReportedDownlinkEstimator
 from media.core.bwe.uplink import UplinkEstimator
 from media.core.extensions import ABS_SEND_TIME, TRANSPORT_CC, ExtensionMap
-from media.core.limits import Cap
+from media.core.fit import STAY_SHARE, Link
 from media.core.reports import RoundTrip, round_trip_s
 from media.core.rewrite import SenderClock
 from media.core.rtp import parse
+from media.core.rungs import Rung
 from media.core.transport_cc import ArrivalLog
 from media.relay.description import EXTENSION_IDS
+from media.relay.direction import Direction
 from media.relay.drops import Drop
 from media.relay.flow import (
     APT,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from media.core.bwe.estimate import Estimate
+    from media.core.fit import Sending
     from media.core.rtp import RtpPacket
     from media.core.transport_cc import TransportFeedback
     from media.relay.description import Answer, MediaAnswer, Offer
@@ -62,6 +65,14 @@ DARK_S: Final = 3.0
 """A leg that nothing comes from for so long gets no picture: when its link returned, its browser would ask for hundreds of
 packets that are of no use any more (measured: the answers filled the queue, and the picture came after 4 s). A browser that
 sees a picture reports every second."""
+KNOWN_RATIO: Final = 1.12
+THIN_RATIO: Final = 1.7
+OPEN_RATIO: Final = 2.1
+"""Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
+be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
+THIN_BPS: Final = 150_000.0
+GROWS_RATIO: Final = 1.1
+"""What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more."""
 FORMER_MAX: Final = 4
 """Old streams of a leg that are remembered, so that their last packets don't bring them back."""
 BEGUN_MAX: Final = 8
@@ -90,7 +101,10 @@ class Seat:
         self.extensions = ExtensionMap(EXTENSION_IDS)
         self.rtt = RoundTrip(ASSUMED_RTT_S)
         self.clock = SenderClock()
-        self.cap = Cap()
+        self.direction = Direction(room.trace)
+        """What it sends."""
+        self.up_rung = self.down_rung = Rung.STANDARD
+        """Highest rungs to begin on: what isn't known is climbed to."""
         self.sources: dict[Kind, Source] = {}
         self._voice: Source | None = None
         self._picture: Source | None = None
@@ -178,6 +192,7 @@ class Seat:
         self.sources.clear()
         self._voice = self._picture = None
         self.probing = None
+        self.direction.talking = False
 
     def _unwanted(self, leg: Leg, data: bytes, now: float) -> None:
         self.room.drops[Drop.NO_ROUTE] += 1
@@ -442,6 +457,28 @@ class Seat:
             self.down = None
         return down.estimate(now)
 
+    def up_link(self, now: float) -> Link:
+        """Return what the ladder is to know of the way from the browser."""
+        silence_s = now - self.heard_at if self.sources else 0.0
+        return _link(self.up.estimate(now), silence_s)
+
+    def down_link(self, now: float) -> Link:
+        """Return what the ladder is to know of the way to the browser."""
+        # One who sends nothing is heard by reports alone, and those of a voice come each 5 s.
+        silence_s = now - self.heard_at if self.sources or self.is_dark else 0.0
+        return _link(self.downlink(now), silence_s)
+
+    def fell(self, now: float) -> None:
+        """Note that less is sent to it from now on."""
+        if self.down is not None:
+            self.down.watch.fell(now)
+
+    def protect(self, link: Link, sending: Sending, *, wanted: bool) -> None:
+        """Write the voice to the browser with the copies that the ladder has reserved room for."""
+        if self.voice is not None:
+            spare_bps = STAY_SHARE * link.rate_bps - sending.wire_bps(link, 0)
+            self.voice.protect(link.loss_ratio, spare_bps, wanted=wanted)
+
     def look(self, now: float) -> None:
         """Take stock, some times a second: budgets, holds, redundancy follow what is known now."""
         self.is_dark = self.is_dark or now - self.heard_at > DARK_S
@@ -454,17 +491,37 @@ class Seat:
         )
         self.is_fast = up.rate_bps >= FAST_BPS
         self.up_budget.set_rate(max(up.usable_bps, up.rate_bps), now)
-        down = self.downlink(now)
-        if self.voice is not None:
-            self.voice.protect(down.loss_ratio, self.rtt.smoothed_s, down.usable_bps)
 
     def probe(self, wanted_bps: float, now: float) -> None:
         """Find out whether the way to the browser carries this, unless that is under way."""
         if self.down is None or self.picture is None or self.probing is not None:
             return
+        wanted_bps = min(wanted_bps, _most_bps(self.downlink(now)))
         plan = self.down.probe(wanted_bps, now)
         if plan is not None:
             self.probing = Probing(plan, now)
+
+
+def _most_bps(estimate: Estimate) -> float:
+    """Return what a way may be asked for: more than is known where nobody has filled it lately."""
+    rate_bps = estimate.rate_bps
+    if estimate.confident:
+        return rate_bps * KNOWN_RATIO
+    return rate_bps * (THIN_RATIO if rate_bps < THIN_BPS else OPEN_RATIO)
+
+
+def _link(estimate: Estimate, silence_s: float) -> Link:
+    """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
+    most_bps = _most_bps(estimate)
+    grows = estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
+    return Link(
+        rate_bps=most_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, most_bps)),
+        usable_bps=min(estimate.usable_bps, most_bps),
+        loss_ratio=estimate.loss_ratio,
+        rtt_s=estimate.rtt_s,
+        queue_s=estimate.queue_delay_s,
+        silence_s=silence_s,
+    )
 
 
 def _ignore(leg: Leg, data: bytes, now: float) -> None:

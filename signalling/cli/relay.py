@@ -103,6 +103,7 @@ def _settings(
         metrics_port=_numbered(media.metrics_port, slot),
         drain_s=media.drain_s,
         lock_file=lock_file,
+        trace_file=Path(f"{media.trace}.{slot}") if media.trace else None,
     )
 
 

@@ -19,18 +19,21 @@ from signalling.core import routes
 from signalling.core.lifecycle import Consult
 from signalling.edge.connections import (
     AnswerFor,
+    BrakedFor,
     Connection,
     Connections,
     LegFor,
     LegNotice,
     TroubleFor,
     WantLeg,
+    WishFor,
     patient_of,
 )
 from signalling.edge.ledger import Ledger, Step
 from signalling.edge.push import Push
 from signalling.edge.relays import Relay, Relays, Want
 from signalling.edge.routing import Routing
+from signalling.edge.steering import Steering
 from signalling.errors import Refused
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
@@ -43,6 +46,7 @@ from signalling.wire.ids import (
     LegId,
     ParticipantId,
 )
+from signalling.wire.terms import ConsultState
 
 KNOWN_LEGS = 8
 """Legs of one page whose relay is remembered: one, a standby one, and those that were before."""
@@ -74,6 +78,9 @@ class Legs:
     ) -> None:
         """Listen to the ledger and to other nodes."""
         self.relays: Relays = routing.relays
+        self.steering = Steering(routing.relays)
+        self.steering.on_outlook = self._outlook_known
+        push.outlook_of = self.steering.outlook
         self._ledger = ledger
         self._connections = connections
         self._push = push
@@ -94,7 +101,9 @@ class Legs:
             wire.LegsMinted: self.relays.legs_minted,
             wire.LegsSeated: self.relays.legs_seated,
             wire.LegState: self.relays.leg_state,
-            wire.LimitLeg: self.relays.limit_leg,
+            **self.steering.handlers(),
+            wire.Braked: self._braked,
+            wire.Wish: self._wished,
         }
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -114,6 +123,15 @@ class Legs:
             self._ask(consult, patient_of(consult.id), resumed=False)
             if consult.specialist is not None:
                 self._ask(consult, ParticipantId(consult.specialist), resumed=False)
+
+    def _outlook_known(self, consult_id: ConsultId) -> None:
+        """A desk that shows the ring shows it too."""
+        consult = self._ledger.known(consult_id)
+        if consult is None or consult.state is not ConsultState.RINGING:
+            return
+        desk = self._connections.get(ParticipantId(consult.specialist or ""))
+        if desk is not None:
+            self._push.desk(desk)
 
     def _forget(self, consult: Consult) -> None:
         for participant in (patient_of(consult.id), ParticipantId(consult.specialist or "")):
@@ -210,6 +228,27 @@ class Legs:
             notice = TroubleFor(consult.id, connection.participant)
             self._push.spawn(self._trouble_elsewhere(notice, ParticipantId(consult.relay)))
 
+    def _braked(self, connection: Connection, message: wire.Braked) -> None:
+        consult = self._concerned(connection, message.consult)
+        who, leg = connection.participant, LegId(message.leg)
+        relay = self.relays.get(consult.relay)
+        if relay is not None:
+            self.steering.braked(relay, who, consult.id, leg)
+        elif consult.relay:
+            notice = BrakedFor(consult.id, who, leg)
+            self._push.spawn(self._tell(ParticipantId(consult.relay), notice))
+
+    def _wished(self, connection: Connection, message: wire.Wish) -> None:
+        consult = self._concerned(connection, message.consult)
+        who = connection.participant
+        if not consult.relay:
+            raise Refused(Code.WRONG_STATE)
+        if (relay := self.relays.get(consult.relay)) is not None:
+            self.steering.wished(relay, consult.id, who, message.wish)
+        else:
+            notice = WishFor(consult.id, who, message.wish)
+            self._push.spawn(self._tell(ParticipantId(consult.relay), notice))
+
     async def _trouble_elsewhere(self, notice: TroubleFor, relay_id: ParticipantId) -> None:
         """The relay's home judges; a relay without a home is judged here."""
         if not await self._connections.tell(relay_id, notice):
@@ -241,6 +280,21 @@ class Legs:
                     self.relays.answer(
                         relay, notice.participant, notice.consult, notice.leg, notice.answer
                     )
+            case BrakedFor() if relay is not None:
+                with contextlib.suppress(Refused):  # closed meanwhile
+                    self.steering.braked(
+                        relay,
+                        ParticipantId(notice.participant),
+                        ConsultId(notice.consult),
+                        LegId(notice.leg),
+                    )
+            case WishFor() if relay is not None:
+                self.steering.wished(
+                    relay,
+                    ConsultId(notice.consult),
+                    ParticipantId(notice.participant),
+                    notice.wish,
+                )
             case TroubleFor() if relay is not None:
                 self._routing.note_trouble(ConsultId(notice.consult), notice.participant)
             case _:

@@ -71,6 +71,8 @@ class Seated:
     answer: wire.LegAnswer | None = None
     """What its page answered while the relay was away."""
     flowing_at: float | None = None
+    rung: wire.RungName | None = None
+    """What the others were told last of what it may send."""
     left_at: float | None = None
     """Since when the consult goes by another way."""
 
@@ -150,6 +152,8 @@ class Relays:
         self._metrics = metrics
         self._by_id: dict[ParticipantId, Relay] = {}
         self._spawn = spawn
+        self.wishes: dict[ConsultId, dict[ParticipantId, wire.WishName]] = {}
+        """What people said last that matters to them; whichever relay forwards their call is told."""
         self.on_news: Callable[[], None] = lambda: None
         """Called when there may be something to do for those who look after the routes."""
 
@@ -217,7 +221,12 @@ class Relays:
             relay.adopted = False
             self.on_news()
 
-    def _relay(self, connection: Connection) -> Relay:
+    def of(self, connection: Connection) -> Relay:
+        """Return the relay that this connection is of.
+
+        Raises:
+            Refused: ``wrong_state`` when it has a newer one.
+        """
         relay = self._by_id.get(connection.participant)
         if relay is None or relay.connection is not connection:
             raise Refused(Code.WRONG_STATE)
@@ -227,7 +236,7 @@ class Relays:
 
     def status(self, connection: Connection, message: wire.RelayStatus) -> None:
         """Take what it carries and can take."""
-        relay = self._relay(connection)
+        relay = self.of(connection)
         relay.heard_at = _time()
         news = relay.draining is not message.draining or relay.legs_max != message.legs_max
         relay.legs_max, relay.load_ratio = message.legs_max, message.load_ratio
@@ -241,7 +250,7 @@ class Relays:
         Raises:
             Refused: ``wrong_state`` for more than a pool holds, and for a leg that is or was somebody's.
         """
-        relay = self._relay(connection)
+        relay = self.of(connection)
         fresh = {LegId(minted.leg): minted.offer for minted in message.legs}
         if len(fresh) < len(message.legs) or len(relay.pool) + len(fresh) > wire.POOL_MAX:
             raise Refused(Code.WRONG_STATE)
@@ -261,7 +270,7 @@ class Relays:
         Raises:
             Refused: ``wrong_state`` when it has said so already, for a leg that is another relay's, and for too many.
         """
-        relay = self._relay(connection)
+        relay = self.of(connection)
         if relay.adopted or len(relay.reported) + len(message.legs) > wire.LEGS_MAX:
             raise Refused(Code.WRONG_STATE)
         if len(relay.forwarding.keys() | set(message.forwarding)) > wire.LEGS_MAX:
@@ -333,8 +342,8 @@ class Relays:
         Raises:
             Refused: ``not_found`` for a leg that it never was asked to seat.
         """
-        relay = self._relay(connection)
-        seat = self._seat(relay, message.leg)
+        relay = self.of(connection)
+        seat = self.seat_of(relay, message.leg)
         if seat is None:
             return
         if message.state == "closed":
@@ -356,15 +365,13 @@ class Relays:
             self._forward(relay, consult)
         self.on_news()
 
-    def limit_leg(self, connection: Connection, message: wire.LimitLeg) -> None:
-        """Pass on what a page may send; raises as ``leg_state``."""
-        seat = self._seat(self._relay(connection), message.leg)
-        if seat is not None:
-            self._to_page(seat, wire.LegLimits(seat.consult, seat.leg, message.limits))
-
     @staticmethod
-    def _seat(relay: Relay, leg: str) -> Seated | None:
-        """Return a leg's seat, None if it was somebody's until of late."""
+    def seat_of(relay: Relay, leg: str) -> Seated | None:
+        """Return a leg's seat, None if it was somebody's until of late.
+
+        Raises:
+            Refused: ``not_found`` for a leg that the relay never was asked to seat.
+        """
         seat = relay.seats.get(LegId(leg))
         if seat is None and LegId(leg) not in relay.handed:
             raise Refused(Code.NOT_FOUND)
@@ -381,7 +388,7 @@ class Relays:
         if seat is not None and seat.instance == want.instance and seat.left_at is None:
             if consult.relay == relay.id and (seat.standby or seat.switched):
                 seat.standby, seat.switched = False, True
-                self._to_page(seat, wire.LegSwitch(seat.consult, seat.leg))
+                self.to_page(seat, wire.LegSwitch(seat.consult, seat.leg))
                 return
             if seat.connected or not relay.adopted:
                 return
@@ -447,7 +454,8 @@ class Relays:
         if not await self._connections.tell(seat.participant, notice):
             self.close(relay, seat)
 
-    def _to_page(self, seat: Seated, message: wire.LegSwitch | wire.LegLimits) -> None:
+    def to_page(self, seat: Seated, message: FromServer) -> None:
+        """Tell the page that a leg was made for, here or at another node."""
         local = self._connections.get(seat.participant)
         if local is None:
             payload = msgspec.Raw(codec.encode(message))
@@ -498,6 +506,8 @@ class Relays:
 
     def reconcile(self, consult: Consult) -> None:
         """Make the legs and the forwarding of a consult what they are to be now, at each relay of this node."""
+        if consult.over:
+            self.wishes.pop(consult.id, None)
         for relay in self._by_id.values():
             if (
                 consult.id in relay.of_consult
@@ -530,6 +540,8 @@ class Relays:
         else:
             del relay.forwarding[consult.id]
         relay.send(wire.Forwarding(consult.id, list(between)))
+        for wish in self.wishes.get(consult.id, {}).items() if between else ():
+            relay.send(wire.Wished(consult.id, *wish))
 
     def close(self, relay: Relay, seat: Seated) -> None:
         """Take a leg back: at the relay it is closed, and nobody has it any more."""

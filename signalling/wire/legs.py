@@ -35,6 +35,19 @@ Extension: TypeAlias = Literal[
 ]
 VideoCodec: TypeAlias = Literal["VP8", "VP9"]
 Red: TypeAlias = Literal["no", "yes", "first"]
+RungName: TypeAlias = Literal[
+    "text", "voice-min", "voice", "glimpse", "small", "medium", "standard", "open"
+]
+"""Rungs of the ladder (``media.core.rungs``), the lowest first."""
+RungReason: TypeAlias = Literal[
+    "start", "rate", "watcher", "queue", "loss", "silence", "brake", "proved", "back", "wish", "redundancy"
+]  # fmt: skip
+"""Why a direction is where it is (``media.core.ladder``)."""
+WishName: TypeAlias = Literal["motion", "detail", "voice"]
+OutlookName: TypeAlias = Literal[
+    "unknown", "messages", "voice-with-gaps", "voice", "slow-picture", "small-picture", "good-picture"
+]  # fmt: skip
+"""What a link will make possible (``media.core.link_probe``)."""
 
 
 # -- Pieces ----------------------------------------------------------------------------------------------------------
@@ -115,6 +128,8 @@ class LegAnswer(Part, frozen=True, kw_only=True):
     """The relay is the DTLS client, always."""
     audio: MediaAnswer
     video: MediaAnswer
+    save_data: bool = False
+    """The browser was asked to save data (``navigator.connection.saveData``): the link is asked for less."""
 
     @property
     def ssrcs(self) -> list[int]:
@@ -143,6 +158,17 @@ class Seat(Part, frozen=True):
     """ICE and DTLS stand."""
 
 
+class Brake(Part, frozen=True, kw_only=True):
+    """When a page stops its picture by itself, whether or not anybody can be told."""
+
+    no_report_ms: Milliseconds
+    """Nothing new was heard of what it sends (``remote-inbound-rtp``) for so long."""
+    round_trip_ms: Milliseconds
+    """Or the round trip was longer than this at ``polls`` looks in a row, ``poll_ms`` apart."""
+    polls: Annotated[int, msgspec.Meta(ge=1, le=10)]
+    poll_ms: Milliseconds
+
+
 class Limits(Part, frozen=True, kw_only=True):
     """The most that a page may send now: the minimum of its own up-link and what its slowest watcher can take."""
 
@@ -157,6 +183,15 @@ class Limits(Part, frozen=True, kw_only=True):
     fec: bool = True
     dtx: bool = False
     red: Red = "yes"
+    rung: RungName = "voice"
+    reason: RungReason = "start"
+    """Why it is this rung, or these settings of it."""
+    detail: bool = False
+    """Resolution matters more than frame rate: ``degradationPreference``."""
+    stills_bps: Bps = 0
+    """What stills and messages may use of the up-link beside the call; 0 = nothing."""
+    brake: Brake | None = None
+    """None: no picture is sent, there is nothing to stop."""
 
 
 # -- A page ----------------------------------------------------------------------------------------------------------
@@ -204,6 +239,39 @@ class LegLimits(FromServer, frozen=True, tag="limits"):
     consult: ConsultId
     leg: LegId
     limits: Limits
+
+
+class PeerLink(FromServer, frozen=True, tag="peer_link"):
+    """What the other side may send to this page now, and why; sent when that becomes another rung."""
+
+    consult: ConsultId
+    rung: RungName
+    reason: RungReason
+
+
+class Outlook(FromServer, frozen=True, tag="outlook"):
+    """What the patient's link will make possible, measured while the patient waits."""
+
+    consult: ConsultId
+    outlook: OutlookName
+    up_bps: Bps
+    """From the patient; 0 = not known."""
+    down_bps: Bps
+    rtt_ms: Milliseconds | None = None
+
+
+class Braked(FromClient, frozen=True, tag="braked"):
+    """This page has stopped its picture by itself (``limits.brake``); only the relay raises it again."""
+
+    consult: Id
+    leg: Id
+
+
+class Wish(FromClient, frozen=True, tag="wish"):
+    """What matters to the one who looks, of all that the others send: motion, detail, or the voice alone."""
+
+    consult: Id
+    wish: WishName
 
 
 # -- A relay ---------------------------------------------------------------------------------------------------------
@@ -254,6 +322,16 @@ class LimitLeg(FromClient, frozen=True, tag="limit_leg"):
     limits: Limits
 
 
+class LegProbed(FromClient, frozen=True, tag="leg_probed"):
+    """What the link of a leg that waits was measured to carry; passed on to a patient's page as ``outlook``."""
+
+    leg: Id
+    outlook: OutlookName
+    up_bps: Bps
+    down_bps: Bps
+    rtt_ms: Milliseconds | None = None
+
+
 class LegSeated(FromServer, frozen=True, tag="seat"):
     """A minted leg was handed out."""
 
@@ -273,6 +351,20 @@ class Forwarding(FromServer, frozen=True, tag="forwarding"):
     consult: ConsultId
     between: Annotated[list[ParticipantId], msgspec.Meta(max_length=8)]
     """Who sees and hears each other; empty = stop."""
+
+
+class LegBraked(FromServer, frozen=True, tag="braked"):
+    """The page of a leg has stopped its picture by itself."""
+
+    leg: LegId
+
+
+class Wished(FromServer, frozen=True, tag="wish"):
+    """What matters to one participant of a consult, of all that the others send."""
+
+    consult: ConsultId
+    participant: ParticipantId
+    wish: WishName
 
 
 class CloseLeg(FromServer, frozen=True, tag="close_leg"):

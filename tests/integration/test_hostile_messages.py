@@ -51,6 +51,17 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "invite": {"specialty": "general"},
     "decide_takeover": {"consult": "", "request": "r1234567", "allow": True},
     "history": {},
+    "content_begin": {
+        "consult": "",
+        "key": "k7654321",
+        "kind": "voice",
+        "mime": "audio/webm",
+        "bytes": 100,
+        "sha256": "0" * 64,
+    },
+    "content_read": {"consult": "", "key": "k7654321", "handle": 1, "offset": 0, "bytes": 100},
+    "still": {"consult": "", "step": "asked"},
+    "messages": {"consult": ""},
     "setup_report": {"consult": "", "connectedMs": 100},
     "restart_report": {"consult": "", "trigger": "online", "recoveredMs": 100},
     "leg_answer": {"consult": "", "leg": "l_1", "answer": {**ANSWER, "ice": SECRET}},
@@ -71,6 +82,16 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "leg_state": {"leg": "l_1", "state": "connected", "iceMs": 100, "dtlsMs": 200},
     "limit_leg": {"leg": "l_1", "limits": {"videoMaxBps": 0}},
+    "leg_probed": {"leg": "l_1", "outlook": "voice", "upBps": 30_000, "downBps": 40_000},
+    "braked": {"consult": "", "leg": "l_1"},
+    "wish": {"consult": "", "wish": "detail"},
+    "hold": {"consult": ""},
+    "reception": {"consult": "", "data": "AooYPA8BMjIAABIKAA"},
+    "leg_links": {
+        "links": [
+            {"leg": "l_1", "rttMs": 40, "upLoss": 0.1, "downLoss": 0.0, "upBps": 0, "downBps": 0}
+        ]
+    },
 }
 TYPES: dict[str, type[FromClient]] = {
     str(cls.__struct_config__.tag): cls for cls in get_args(ClientMessage)

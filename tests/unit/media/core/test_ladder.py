@@ -265,14 +265,14 @@ def test_probes_are_for_the_next_rung() -> None:
 
 
 def test_within_a_rung_the_rate_follows() -> None:
-    """120 to 95 kbit/s: less picture at once, same rung; back: more, but not more often than each 3 s."""
+    """120 to 95 kbit/s: less picture at once, same rung; back: more, but not more often than each 1.5 s."""
     state = settled(140e3)
     state, move = decide(state, (link(100e3),), 0.0)
     assert move is not None
     assert move.after is Rung.SMALL
     state, moves, _ = run(state, lambda _: (link(140e3),), 10, 0.2)
     assert [m.reason for m in moves] == [Reason.PROVED]
-    assert moves[0].at >= 3
+    assert moves[0].at >= 1.5
 
 
 def test_two_falls_are_two_cuts() -> None:

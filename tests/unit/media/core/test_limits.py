@@ -1,94 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table from a rate to what a page may send, and when it is told."""
+"""What a page is told of its direction."""
 
-import itertools
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.core.limits import (
-    LEAVE_S,
-    PICTURE_MAX_BPS,
-    PICTURE_MIN_BPS,
-    PICTURE_SHARE,
-    TABLE,
-    Cap,
-    limits_for,
-    row_for,
-    voice_wire_bps,
-)
+from media.core.fit import Link
+from media.core.ladder import Reason, begin
+from media.core.limits import TOLD_BPS, limits_of, stills_bps
+from media.core.link_probe import Outlook
+from media.core.rungs import Rung, Wish
+from signalling.wire import legs as wire
 
 
-def wire_bps(limits):
-    voice = voice_wire_bps(limits.audio_max_bps, limits.ptime_ms, doubled=limits.red == "first")
-    return voice + limits.video_max_bps / PICTURE_SHARE
+def link(rate_bps, loss=0.0, rtt_s=0.1, usable_bps=None):
+    return Link(rate_bps, usable_bps or rate_bps, loss, rtt_s)
 
 
-@pytest.mark.parametrize(
-    ("audio_bps", "ptime_ms", "doubled", "measured_bps"),
-    [(12_000, 60, False, 20_100), (8_000, 60, False, 16_300), (12_000, 60, True, 31_400)],
-)
-def test_a_voice_costs_what_was_measured(audio_bps, ptime_ms, doubled, measured_bps):
-    """Computed within 6 % of what Chromium sent."""
-    assert voice_wire_bps(audio_bps, ptime_ms, doubled=doubled) == pytest.approx(measured_bps, rel=0.06)  # fmt: skip
+def told(rung, *path, wish=Wish.MOTION):
+    return limits_of(begin(rung, path, 0.0, wish), Reason.START, path, 0.1)
 
 
-@given(st.floats(20_000, 3_000_000), st.booleans())
-def test_what_is_told_fits_the_rate(rate, lossy):
-    """Voice and picture together take no more than the rate, and use most of it where there is a picture."""
-    limits = limits_for(rate, TABLE[row_for(rate)], lossy=lossy)
-    assert wire_bps(limits) <= rate * 1.03
-    if 40_000 <= rate < 2_000_000:
-        assert wire_bps(limits) >= 0.8 * rate
-    assert limits.video_max_bps == 0 or PICTURE_MIN_BPS <= limits.video_max_bps <= PICTURE_MAX_BPS
+def test_the_words_on_the_wire_are_the_ladders():
+    """Rungs, reasons, wishes and outlooks are spelled alike in both packages, in the same order."""
+    assert get_args(wire.RungName) == tuple(rung.label for rung in Rung)
+    assert get_args(wire.RungReason) == tuple(Reason)
+    assert get_args(wire.WishName) == tuple(Wish)
+    assert get_args(wire.OutlookName) == tuple(Outlook)
 
 
-@given(st.floats(5_000, 3_000_000), st.floats(1.01, 3))
-def test_more_rate_is_never_less_picture_size(rate, factor):
-    """Height, frames per second and the total never fall when the rate rises."""
-    less = limits_for(rate, TABLE[row_for(rate)], lossy=False)
-    more = limits_for(rate * factor, TABLE[row_for(rate * factor)], lossy=False)
-    assert (more.video_max_height or 0) >= (less.video_max_height or 0)
-    assert (more.video_max_fps or 0) >= (less.video_max_fps or 0)
-    assert wire_bps(more) >= wire_bps(less) * 0.97
+@given(st.floats(4e3, 5e6), st.floats(0, 0.2), st.sampled_from(list(Wish)))
+def test_what_is_told_fits_the_wire(rate, loss, wish):
+    """Whatever the link, the fields are within what a message may say, and the whole within the link's rate."""
+    limits = told(Rung.OPEN, link(rate, loss), wish=wish)
+    said = {
+        name: getattr(limits, name)
+        for name in wire.Limits.__struct_fields__
+        if name not in ("rung", "reason", "brake")
+    }
+    wire.Limits(**said)
+    assert limits.video_max_bps == 0 or limits.video_max_bps >= 10_000
+    assert (limits.video_max_height is None) == (limits.video_max_bps == 0)
+    assert limits.video_max_bps + limits.stills_bps < rate
+    assert (limits.brake is None) == (limits.video_max_bps == 0)
 
 
-def test_each_row_can_be_reached_from_the_one_below():
-    """What a row sends is at least 80 % of where the next one begins: that is what an estimate needs to grow."""
-    for low, high in itertools.pairwise(TABLE):
-        sent = wire_bps(limits_for(high.from_bps, low, lossy=False))
-        assert sent >= 0.8 * high.from_bps, high
+def test_the_voice_goes_on_without_a_rung_for_it():
+    """On 8 kbit/s the rung is `text`, and the least voice is sent: nobody else finds out that the link is back."""
+    limits = told(Rung.OPEN, link(8_000))
+    assert (limits.rung, limits.audio_max_bps, limits.ptime_ms) == (Rung.TEXT, 8_000, 60)
 
 
-def test_down_is_told_at_once_and_up_with_a_margin():
-    """A third less is told in the same moment; 5 % more is not told, 20 % more is, half a second later."""
-    cap = Cap()
-    first = cap.update(100_000, 100_000, 0.0, 0.0)
-    assert first is not None
-    assert cap.update(105_000, 105_000, 0.0, 10.0) is None
-    more = cap.update(120_000, 120_000, 0.0, 10.5)
-    assert more.video_max_bps > first.video_max_bps
-    less = cap.update(70_000, 100_000, 0.0, 10.6)
-    assert less.video_max_bps < 0.7 * more.video_max_bps
-    assert less.video_max_height == more.video_max_height
+def test_in_the_open_the_browser_rules_its_own_link_and_this_the_watchers():
+    """5 Mbit/s up, 1.5 down to the watcher: the cap is below 1.5; the watcher's link alone makes it so."""
+    alone = told(Rung.OPEN, link(5e6))
+    assert alone.video_max_bps == 2_500_000
+    watched = told(Rung.OPEN, link(5e6), link(1.5e6))
+    assert 850_000 <= watched.video_max_bps < 1_400_000
 
 
-def test_a_row_is_left_when_the_link_is_known_to_be_too_thin():
-    """A queue alone changes no size; a rate below the row's for a second does; a voice's link has no picture."""
-    cap = Cap()
-    assert cap.update(100_000, 100_000, 0.0, 0.0).video_max_height == 180
-    assert cap.update(50_000, 100_000, 0.0, 1.0).video_max_height == 180
-    cap.update(50_000, 50_000, 0.0, 2.0)
-    assert cap.update(50_000, 50_000, 0.0, 2.0 + LEAVE_S).video_max_height == 120
-    cap.update(15_000, 15_000, 0.0, 4.0)
-    assert cap.update(15_000, 15_000, 0.0, 4.0 + LEAVE_S).video_max_bps == 0
+def test_detail_is_told():
+    """The browser is to keep the resolution and let the frame rate go."""
+    assert told(Rung.MEDIUM, link(300e3), wish=Wish.DETAIL).detail
+    assert not told(Rung.MEDIUM, link(300e3)).detail
 
 
-def test_losses_double_the_voice_where_that_can_be_paid():
-    """On 150 kbit/s 3 % of loss bring redundancy; on 18 kbit/s it would take the voice's own place."""
-    cap = Cap()
-    assert cap.update(150_000, 150_000, 0.0, 0.0).red == "yes"
-    assert cap.update(150_000, 150_000, 0.03, 1.0).red == "first"
-    assert cap.update(150_000, 150_000, 0.007, 2.0) is None
-    assert Cap().update(18_000, 18_000, 0.05, 0.0).red == "yes"
+def test_stills_get_what_the_call_leaves():
+    """Beside a voice of 20 on 64 kbit/s more than 30; while a queue drains nothing that isn't usable."""
+    path = (link(64e3),)
+    sending = begin(Rung.VOICE, path, 0.0).sending
+    assert 30_000 < stills_bps(sending, path) < 40_000
+    assert stills_bps(sending, (link(64e3, usable_bps=20e3),)) == 0
+
+
+@pytest.mark.parametrize(("rate", "drifts"), [(64e3 + TOLD_BPS / 2, False), (128e3, True)])
+def test_only_what_is_worth_a_message_is_told(rate, drifts):
+    """A few hundred bits more for stills are not worth 400 octets; twice as much is."""
+    before, after = told(Rung.VOICE, link(64e3)), told(Rung.VOICE, link(rate))
+    assert not after.differs(before)
+    assert after.drifted(before) is drifts

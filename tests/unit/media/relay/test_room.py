@@ -8,6 +8,7 @@ import pytest
 
 from media.core import rtcp, rtcp_write
 from media.core.limits import START_BPS
+from media.core.rungs import Rung
 from media.core.transport_cc import ArrivalLog
 from media.relay.counts import TOTALS
 from media.relay.drops import Drop
@@ -373,7 +374,7 @@ def test_the_slowest_watcher_limits_the_sender(house):
     ana, ben = house.call()
     before = dict(house.limits)
     seat = house.room._seats[ben.leg_id]
-    seat.reported._capacity.usable_bps = 50_000.0
+    seat.reported._capacity.usable_bps = seat.reported._capacity.rate_bps = 50_000.0
     house.limits.clear()
     house.pass_time(0.3)
     told = dict(house.limits)
@@ -382,17 +383,20 @@ def test_the_slowest_watcher_limits_the_sender(house):
 
 
 def test_limits_rise_only_after_proof(house):
-    """The way got wider in the estimate: one row of the table after the other, none without its margin."""
-    ana, _ = house.call()
+    """The way got wider in the estimate: one rung after the other, none without its wait."""
+    ana, ben = house.call()
     for seat in house.room._seats.values():
         for capacity in (seat.reported._capacity, seat.up.watch._capacity):
             capacity.usable_bps = capacity.rate_bps = 210_000.0
     house.limits.clear()
-    house.pass_time(4)
+    for _ in range(40):
+        house.pass_time(0.1)
+        ana.talk()
+        ben.talk()
     told = [limits for leg, limits in house.limits if leg == ana.leg_id]
-    heights = [limits.video_max_height for limits in told]
-    assert heights == sorted(heights)
-    assert set(heights) == {120, 180}
+    rungs = [limits.rung for limits in told]
+    assert rungs == sorted(rungs)
+    assert set(rungs) == {Rung.GLIMPSE, Rung.SMALL, Rung.MEDIUM}
     rates = [limits.video_max_bps for limits in told]
     assert rates[0] < rates[-1]
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A direction is what one leg sends: its rung on the ladder, and what its page was told of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from media.core import ladder
+from media.core.limits import TOLD_S, Limits, limits_of
+from media.core.rungs import Rung, Wish
+
+if TYPE_CHECKING:
+    from media.core.fit import Path
+    from media.core.ladder import Move, State
+    from media.relay.trace import Trace
+
+
+class Direction:
+    """One leg's."""
+
+    __slots__ = ("_told_at", "_trace", "number", "reason", "state", "talking", "told", "wish")
+
+    told: Limits | None
+    """Last returned."""
+    reason: ladder.Reason
+    """Of the last move."""
+    talking: bool
+    """Whether it began with those who look, not only with its own link."""
+
+    def __init__(self, trace: Trace | None) -> None:
+        """``trace`` takes each decision."""
+        self.state: State | None = None
+        self.number = 0
+        """In the trace."""
+        self.told = None
+        self.reason = ladder.Reason.START
+        self.talking = False
+        self.wish = Wish.MOTION
+        self._trace = trace
+        self._told_at = 0.0
+
+    @property
+    def rung(self) -> Rung:
+        """Where it is."""
+        return self.state.rung if self.state is not None else Rung.TEXT
+
+    def begin(self, rung: Rung, path: Path, base_rtt_s: float, now: float) -> Limits:
+        """Start at a rung, or below where that doesn't fit, and return what is to be told."""
+        self.state = ladder.begin(rung, path, now, self.wish)
+        self.reason = ladder.Reason.START
+        if self._trace is not None:
+            self._trace.began(self, rung, path, now)
+        return self._tell(limits_of(self.state, self.reason, path, base_rtt_s), now)
+
+    def decide(
+        self, path: Path, base_rtt_s: float, now: float
+    ) -> tuple[Limits | None, Move | None]:
+        """Return what is to be told, if it is another thing than before, and the move that made it so."""
+        state = self.state
+        if state is None:
+            return None, None
+        if state.wish is not self.wish:
+            state = ladder.wished(state, self.wish)
+        self.state, move = ladder.decide(state, path, now)
+        if self._trace is not None:
+            self._trace.decided(self, path, move, now)
+        return self._moved(move, path, base_rtt_s, now), move
+
+    def braked(
+        self, path: Path, base_rtt_s: float, now: float
+    ) -> tuple[Limits | None, Move | None]:
+        """Take the page's word that it has stopped its picture; return as ``decide``."""
+        if self.state is None:
+            return None, None
+        self.state, move = ladder.braked(self.state, path, now)
+        if self._trace is not None:
+            self._trace.braked(self, path, move, now)
+        return self._moved(move, path, base_rtt_s, now), move
+
+    def wire_bps(self, path: Path) -> float:
+        """Return what it takes of its links, all used."""
+        if self.state is None:
+            return 0.0
+        sending = self.state.sending
+        open_bps = self.told.video_max_bps if self.told is not None and not sending.max_bps else 0
+        return sending.wire_bps(path[0]) + open_bps
+
+    def _moved(self, move: Move | None, path: Path, base_rtt_s: float, now: float) -> Limits | None:
+        if move is not None:
+            self.reason = move.reason
+        assert self.state is not None
+        limits = limits_of(self.state, self.reason, path, base_rtt_s)
+        told = self.told
+        if move is None and told is not None:
+            if now - self._told_at < TOLD_S or not limits.drifted(told):
+                return None
+        elif told is not None and not limits.differs(told):
+            return None
+        return self._tell(limits, now)
+
+    def _tell(self, limits: Limits, now: float) -> Limits:
+        self.told = limits
+        self._told_at = now
+        return limits
