@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all pytest check fmt lint types js texts arch wire docs fresh load screenshots lock \
+.PHONY: help run test test-all pytest check fmt lint types js texts arch wire docs fresh load link island screenshots lock \
         setup setup-test clean
 
 help:  ## list the targets
@@ -35,8 +35,11 @@ setup-test: $(VENV)/.ready-test $(JS)/node_modules/.package-lock.json  ## the sa
 
 test: setup-test check pytest  ## everything a change must pass
 
+# Real browsers, links and processes are timed, so nothing runs beside them; the rest may share the cores.
+ALONE := browser or link or fault or deploy
 pytest:
-	@$(BIN)/python -m pytest -q -m "not slow and not load" --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto -m "not (slow or load or $(ALONE))" --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m pytest -q -m "($(ALONE)) and not (slow or load)" --cov --cov-append --cov-report=term $(ARGS)
 
 test-all: setup-test check  ## the same with the long variants and the load bench
 	@$(BIN)/python -m pytest -q -m "not load" --cov --cov-report=term $(ARGS)
@@ -46,6 +49,13 @@ load: setup-test  ## measure capacity, beside PeerJS's server and Janus (eight m
 	@$(BIN)/python -m tests.load.broker $(ARGS)
 	@$(BIN)/python -m tests.load.relay $(ARGS)
 	@$(BIN)/python -m pytest -q -s -m load tests/load
+
+link: setup-test  ## measure calls over thin links, beside PeerJS and Janus (root)
+	@$(BIN)/python -m tests.link.compare $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(LINKS),--links "$(LINKS)") \
+	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(CALL_S),--seconds "$(CALL_S)") $(if $(JSON),--json "$(JSON)") $(ARGS)
+
+island: setup-test  ## feel it: a browser on such a link (root; PROFILE=, without it the list)
+	@exec $(BIN)/python -m tests.link.island $(PROFILE)
 
 screenshots: setup-test  ## pictures of every state of every page, into screenshots/
 	@for pages in tests/browser/*_screenshots.py; do \
