@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+// Photographs and voice messages on their way, in small pieces behind the live voice. No DOM.
+
+/** @typedef {import("./wire.js").ContentKind} ContentKind */
+/**
+ * Something that waits to be sent. It is kept in the box until the server has it whole.
+ * @typedef {{
+ *   key: string, consult: string, kind: ContentKind, mime: string, blob: Blob, sha256: string, at: number,
+ *   durationMs?: number, previewOf?: string, failed?: string,
+ * }} Parcel
+ */
+/** Where parcels wait, also while the page is closed. @typedef {{all: () => Promise<Parcel[]>, put: (parcel: Parcel) => Promise<void>, remove: (key: string) => Promise<void>}} Box */
+/**
+ * The connection, as far as content needs it.
+ * @typedef {{
+ *   open: () => boolean,
+ *   socket: () => Pick<WebSocket, "send" | "bufferedAmount"> | null,
+ *   request: (type: string, fields: Record<string, unknown>) => Promise<any>,
+ *   rttMs: () => number,
+ * }} Link
+ */
+
+const HEADER_BYTES = 8;
+const PIECE = 1;
+/** What may be sent in one frame: below 150 kbit/s more than 400 bytes would hold voice up for more than 20 ms. */
+const SMALL_PIECE_BYTES = 400;
+const PIECE_BYTES = 1_200;
+const LARGE_PIECE_BYTES = 8_192;
+const THIN_BPS = 150_000;
+/** TCP, TLS and WebSocket around each piece: 40 + 29 + 14 bytes. */
+const AROUND_BYTES = 83;
+/** A server that counts messages shall not have to refuse pieces. */
+const PIECES_PER_S = 25;
+/** Without a call: the window to begin with, and the largest; it grows while the round trip doesn't. */
+const WINDOW_FIRST_BYTES = 4_800;
+const WINDOW_MAX_BYTES = 131_072;
+/** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms). */
+const QUEUE_MS = 100;
+const RTT_FIRST_MS = 600;
+/** While nothing may be sent, and when the browser has not handed on what it was given. */
+const ASK_AGAIN_MS = 500;
+const DRAIN_MS = 20;
+/** After a refusal that time may mend; doubled each time. */
+const RETRY_FIRST_MS = 2_000;
+const RETRY_MAX_MS = 60_000;
+/** Refusals after which the same content is refused again. */
+const FINAL = new Set([
+  "content_type", "content_metadata", "content_size", "content_hash", "content_quota", "forbidden", "not_found",
+  "consult_over", "wrong_state", "malformed",
+]);
+/** @type {Record<ContentKind, number>} */
+const ORDER = {voice: 0, still: 1, auto_still: 2};
+
+/** A frame: kind, handle, offset, data (docs/protocol.md). @param {number} handle @param {number} offset @param {Uint8Array} data */
+export function frame(handle, offset, data) {
+  const bytes = new Uint8Array(HEADER_BYTES + data.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, PIECE);
+  view.setUint16(2, handle);
+  view.setUint32(4, offset);
+  bytes.set(data, HEADER_BYTES);
+  return bytes;
+}
+
+/** @param {BufferSource} data @returns {Promise<string>} in hex */
+export async function sha256(data) {
+  const digest = await crypto.subtle.digest("SHA-256", data);
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * How much may be on its way: in a call what the limits allow, else what the round trip shows that the link takes.
+ */
+export class Pace {
+  /** Smoothed and lowest round trip of pieces; 0 = not measured yet. */
+  rttMs = 0;
+  #baseMs = 0;
+  #windowBytes = WINDOW_FIRST_BYTES;
+  #nextAt = 0;
+  #rate;
+
+  /** @param {() => number | null} rate bits per second that content may use; 0 = wait; null = no call runs */
+  constructor(rate) {
+    this.#rate = rate;
+  }
+
+  /** How large the next piece is; 0 = nothing may be sent now. */
+  pieceBytes() {
+    const rate = this.#rate();
+    if (rate === null) return this.#windowBytes > 65_536 ? LARGE_PIECE_BYTES : this.#windowBytes > 16_384 ? PIECE_BYTES * 2 : PIECE_BYTES;
+    if (rate <= 0) return 0;
+    const least = rate < THIN_BPS ? SMALL_PIECE_BYTES : PIECE_BYTES;
+    return Math.max(least, Math.ceil(rate / 8 / PIECES_PER_S));
+  }
+
+  /** How long to wait before the next piece. @param {number} inFlight bytes @param {number} bytes of the piece @param {number} now */
+  waitMs(inFlight, bytes, now) {
+    const rate = this.#rate();
+    if (rate === null) return inFlight && inFlight + bytes > this.#windowBytes ? Infinity : 0;
+    if (rate <= 0) return ASK_AGAIN_MS;
+    const room = (rate / 8_000) * (this.rttMs || RTT_FIRST_MS) + bytes;
+    if (inFlight + bytes > room) return Infinity; // an acknowledgement wakes us
+    return Math.max(0, this.#nextAt - now);
+  }
+
+  /** @param {number} bytes that were just sent @param {number} now */
+  sent(bytes, now) {
+    const rate = this.#rate();
+    if (!rate) return;
+    this.#nextAt = Math.max(now, this.#nextAt) + ((bytes + AROUND_BYTES) * 8_000) / rate;
+  }
+
+  /** @param {number} bytes acknowledged @param {number} tookMs since the newest of them was sent */
+  acknowledged(bytes, tookMs) {
+    this.rttMs = this.rttMs ? this.rttMs * 0.75 + tookMs * 0.25 : tookMs;
+    this.#baseMs = Math.min(this.#baseMs || Infinity, tookMs);
+    if (this.#rate() !== null) return;
+    const queued = tookMs - this.#baseMs;
+    if (queued <= QUEUE_MS) this.#windowBytes = Math.min(WINDOW_MAX_BYTES, this.#windowBytes + bytes);
+    else this.#windowBytes = Math.max(WINDOW_FIRST_BYTES, this.#windowBytes * Math.max(0.5, 1 - (queued - QUEUE_MS) / 1_000));
+  }
+
+  /** A new connection: nothing is known of it. */
+  restart() {
+    this.#windowBytes = WINDOW_FIRST_BYTES;
+    this.#baseMs = this.rttMs = this.#nextAt = 0;
+  }
+}
+
+/** All parcels of this page, sent one after the other, and content that is fetched. */
+export class Contents {
+  /** What waits or is being sent; a page shows it. @type {Parcel[]} */
+  parcels = [];
+  /** Bytes of the one that is being sent that have arrived, by key. @type {Map<string, number>} */
+  arrived = new Map();
+  #options;
+  #pace;
+  /** @type {{parcel: Parcel, bytes: Uint8Array, handle: number, sent: number, acked: number, marks: [number, number][]} | null} */
+  #current = null;
+  #beginning = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #tries = 0;
+  /** Of reads under way: what has come. @type {Map<number, {offset: number, data: Uint8Array}[]>} */
+  #reads = new Map();
+  #handle = 0;
+  /** Wakes reads that wait for the connection. @type {(() => void)[]} */
+  #sleepers = [];
+
+  /**
+   * @param {{
+   *   link: Link, box: Box, rate: () => number | null, onchange: () => void,
+   *   consult: () => string,
+   * }} options `consult`: parcels of other consults wait; `rate` as in `Pace`
+   */
+  constructor(options) {
+    this.#options = options;
+    this.#pace = new Pace(options.rate);
+  }
+
+  /** Takes what the box has from earlier. */
+  async load() {
+    const known = new Set(this.parcels.map((parcel) => parcel.key));
+    for (const parcel of await this.#options.box.all()) if (!known.has(parcel.key)) this.parcels.push(parcel);
+    this.#sort();
+    this.#options.onchange();
+    this.#next();
+  }
+
+  /**
+   * Sends something, now or when it can be.
+   * @param {Omit<Parcel, "sha256" | "at">} what
+   * @returns {Promise<string>} its SHA-256
+   */
+  async add(what) {
+    const parcel = {...what, sha256: await sha256(await what.blob.arrayBuffer()), at: Date.now()};
+    this.parcels.push(parcel);
+    this.#sort();
+    if (parcel.kind !== "auto_still") await this.#options.box.put(parcel).catch(() => {}); // full or forbidden: then a reload loses it
+    this.#options.onchange();
+    this.#next();
+    return parcel.sha256;
+  }
+
+  /** Tries a refused parcel once more. @param {string} key */
+  retry(key) {
+    for (const parcel of this.parcels) if (parcel.key === key) delete parcel.failed;
+    this.#options.onchange();
+    this.#next();
+  }
+
+  /** Forgets a parcel. @param {string} key */
+  async drop(key) {
+    if (this.#current?.parcel.key === key) this.#current = null;
+    this.parcels = this.parcels.filter((parcel) => parcel.key !== key);
+    this.arrived.delete(key);
+    await this.#options.box.remove(key).catch(() => {});
+    this.#options.onchange();
+    this.#next();
+  }
+
+  /** Forgets what belongs to a consult that is over. @param {string} consult */
+  async clear(consult) {
+    for (const {key} of this.parcels.filter((parcel) => parcel.consult === consult)) await this.drop(key);
+  }
+
+  /** The connection is there (again). */
+  opened() {
+    this.#pace.restart();
+    this.#tries = 0;
+    for (const wake of this.#sleepers.splice(0)) wake();
+    this.#next();
+  }
+
+  /** The connection is gone: what is on its way goes on where the server is, with the next one. */
+  lost() {
+    clearTimeout(this.#timer);
+    this.#current = null;
+    this.#beginning = false;
+  }
+
+  /** Something about the limits changed. */
+  wake() {
+    if (this.#current) this.#send();
+    else this.#next();
+  }
+
+  /** A text message of the server that is about content. @param {any} message */
+  receive(message) {
+    const current = this.#current;
+    if (!current || message.handle !== current.handle) return;
+    if (message.type === "content_ack") this.#acknowledged(message.offset);
+    if (message.type === "content_closed") this.#closed(current.parcel, message.code ?? "");
+  }
+
+  /** A binary frame of the server. @param {ArrayBuffer} data */
+  receiveBytes(data) {
+    if (data.byteLength <= HEADER_BYTES) return;
+    const view = new DataView(data);
+    this.#reads.get(view.getUint16(2))?.push({offset: view.getUint32(4), data: new Uint8Array(data, HEADER_BYTES)});
+  }
+
+  /**
+   * Fetches content, piece by piece, through lost connections.
+   * @param {{consult: string, key: string, bytes: number, sha256?: string, mime: string}} what
+   * @param {(share: number) => void} [onprogress]
+   * @returns {Promise<Blob>}
+   * @throws {Error} with the refusal's code, or `content_hash`
+   */
+  async read(what, onprogress) {
+    const out = new Uint8Array(what.bytes);
+    let have = 0;
+    let want = WINDOW_FIRST_BYTES;
+    while (have < what.bytes) {
+      if (!this.#options.link.open()) await new Promise((resolve) => this.#sleepers.push(() => resolve(undefined)));
+      const rate = this.#options.rate();
+      const pieceBytes = rate !== null && rate < THIN_BPS ? SMALL_PIECE_BYTES : PIECE_BYTES;
+      // In a call as much as the limits allow in a round trip; else what comes within a second.
+      const most = rate === null ? want : Math.max(pieceBytes, (rate / 8_000) * Math.max(this.#options.link.rttMs(), 250));
+      const asked = Date.now();
+      const got = await this.#fetch(what, have, Math.min(Math.floor(most), 65_536, what.bytes - have), pieceBytes);
+      for (const {offset, data} of got) {
+        if (offset !== have || have + data.length > what.bytes) break;
+        out.set(data, have);
+        have += data.length;
+      }
+      if (got.length) onprogress?.(have / what.bytes);
+      const took = Date.now() - asked;
+      want = took < 1_000 ? Math.min(65_536, want * 2) : Math.max(PIECE_BYTES, want / 2);
+      // Where nothing may go while voice runs, a little does nevertheless: a person waits for it.
+      if (rate !== null) await pause(Math.max(0, ((have ? most : 0) * 8_000) / Math.max(rate, 4_000) - took));
+    }
+    if (what.sha256 && (await sha256(out)) !== what.sha256) throw new Error("content_hash");
+    return new Blob([out], {type: what.mime});
+  }
+
+  /**
+   * @param {{consult: string, key: string}} what @param {number} offset @param {number} bytes @param {number} pieceBytes
+   * @returns {Promise<{offset: number, data: Uint8Array}[]>} empty after a lost connection
+   */
+  async #fetch({consult, key}, offset, bytes, pieceBytes) {
+    const handle = (this.#handle = (this.#handle % 65_535) + 1);
+    /** @type {{offset: number, data: Uint8Array}[]} */
+    const got = [];
+    this.#reads.set(handle, got);
+    try {
+      await this.#options.link.request("content_read", {consult, key, handle, offset, bytes, pieceBytes});
+    } catch (error) {
+      const code = /** @type {any} */ (error).code ?? "";
+      if (FINAL.has(code) || code === "content_offset") throw new Error(code);
+      await pause(ASK_AGAIN_MS);
+    } finally {
+      this.#reads.delete(handle);
+    }
+    return got;
+  }
+
+  #sort() {
+    this.parcels.sort((a, b) => ORDER[a.kind] - ORDER[b.kind] || a.at - b.at);
+  }
+
+  async #next() {
+    const {link, consult} = this.#options;
+    if (this.#current || this.#beginning || !link.open()) return;
+    const parcel = this.parcels.find((each) => each.consult === consult() && !each.failed);
+    if (!parcel || (parcel.kind !== "voice" && this.#pace.pieceBytes() === 0)) return;
+    this.#beginning = true;
+    const {key, kind, mime, blob, durationMs, previewOf} = parcel;
+    try {
+      const bytes = new Uint8Array(await blob.arrayBuffer());
+      const opened = await link.request("content_begin", {
+        consult: parcel.consult, key, kind, mime, bytes: bytes.length, sha256: parcel.sha256,
+        ...(durationMs === undefined ? {} : {durationMs}), ...(previewOf ? {previewOf} : {}),
+      });
+      this.#beginning = false;
+      if (!this.parcels.includes(parcel)) return void this.#next();
+      if (opened.done) return void this.#closed(parcel, "");
+      const {handle, offset} = opened;
+      this.#current = {parcel, bytes, handle, sent: offset, acked: offset, marks: []};
+      this.#send();
+    } catch (error) {
+      this.#beginning = false;
+      this.#closed(parcel, /** @type {any} */ (error).code ?? "unavailable");
+    }
+  }
+
+  #send() {
+    clearTimeout(this.#timer);
+    const current = this.#current;
+    const socket = this.#options.link.socket();
+    if (!current || !socket) return;
+    for (;;) {
+      const left = current.bytes.length - current.sent;
+      if (left <= 0) return;
+      const size = Math.min(left, this.#pace.pieceBytes() || SMALL_PIECE_BYTES);
+      const now = Date.now();
+      // What the browser still holds is a burst in the making: not before it has gone.
+      const wait = socket.bufferedAmount > size + AROUND_BYTES ? DRAIN_MS : this.#pace.waitMs(current.sent - current.acked, size, now);
+      if (wait > 0) {
+        if (wait !== Infinity) this.#timer = setTimeout(() => this.#send(), wait);
+        return;
+      }
+      socket.send(frame(current.handle, current.sent, current.bytes.subarray(current.sent, current.sent + size)));
+      current.sent += size;
+      current.marks.push([current.sent, now]);
+      this.#pace.sent(size, now);
+    }
+  }
+
+  /** @param {number} offset */
+  #acknowledged(offset) {
+    const current = this.#current;
+    if (!current || offset <= current.acked) return;
+    const now = Date.now();
+    let sentAt = 0;
+    while (current.marks[0] && current.marks[0][0] <= offset) sentAt = /** @type {[number, number]} */ (current.marks.shift())[1];
+    if (sentAt) this.#pace.acknowledged(offset - current.acked, now - sentAt);
+    current.acked = offset;
+    this.arrived.set(current.parcel.key, offset);
+    this.#options.onchange();
+    this.#send();
+  }
+
+  /** @param {Parcel} parcel @param {string} code empty = the server has it whole */
+  #closed(parcel, code) {
+    if (this.#current?.parcel === parcel) this.#current = null;
+    if (!code || parcel.kind === "auto_still") {
+      this.#tries = 0;
+      void this.drop(parcel.key);
+      return;
+    }
+    if (code === "connection_lost") return; // again when the connection is there
+    if (FINAL.has(code)) {
+      parcel.failed = code;
+      this.#options.onchange();
+      void this.#next();
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#next(), Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** this.#tries++));
+  }
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
