@@ -70,7 +70,7 @@ def judged(name: str, aim: Aim, figures: Mapping[str, Any]) -> tuple[bool | None
 
     A figure that could not be had (no picture ever, never back) misses its aim.
     """
-    wanted: Pair | None = getattr(aim, name)
+    wanted: Pair | None = getattr(aim, name, None)
     if wanted is None:
         return None, None
     found = figures.get(name) or (None, None)
