@@ -54,7 +54,7 @@ class Action(StrEnum):
     ANSWER_RING = "answer_ring"
     """Accept or decline when rung."""
     TRANSFER = "transfer"
-    """Hand one's consult to another specialist or specialty."""
+    """Hand one's consult to another specialist or specialty, or put it on hold."""
     END_CONSULT = "end_consult"
     """End one's consult with an outcome."""
     WRITE_NOTE = "write_note"

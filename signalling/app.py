@@ -25,6 +25,7 @@ from signalling.edge.clock import now
 from signalling.edge.commands import Commands
 from signalling.edge.connections import Connections
 from signalling.edge.consults import Consults
+from signalling.edge.contents import Contents
 from signalling.edge.gate import Gate
 from signalling.edge.house import House
 from signalling.edge.keyfile import KeyFile, SecretsUnusable, code_pepper, read_master_key
@@ -35,6 +36,7 @@ from signalling.edge.push import Push
 from signalling.edge.relays import Relays
 from signalling.edge.rota import Rota
 from signalling.edge.routing import Routing
+from signalling.edge.spools import PIECES, Spools
 from signalling.edge.watched import WatchedStore
 from signalling.metrics import Metrics, make_registry
 from signalling.store.base import Store
@@ -64,6 +66,7 @@ class Node:
     ledger: Ledger
     house: House
     consults: Consults
+    contents: Contents
     metrics: Metrics
     public_url: str
     """Scheme, host and port under which people reach the pages."""
@@ -132,6 +135,7 @@ async def open_node(config: Config, tls: ssl.SSLContext | None) -> AsyncIterator
             ledger=parts.ledger,
             house=parts.house,
             consults=parts.consults,
+            contents=parts.gate.contents,
             metrics=metrics,
             public_url=listeners.public_url(server, port),
             port=port,
@@ -156,6 +160,8 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     relays = Relays(ledger, connections, metrics, push.spawn)
     routing = Routing(relays, ledger, connections, push, metrics, config.media.route)
     legs = Legs(ledger, connections, push, routing)
+    spools = Spools(ledger, metrics)
+    contents = Contents(ledger, spools, connections, push, metrics)
     keyfile, pepper = known.keyfile, code_pepper(known.master_key)
     consults = Consults(ledger, lambda: keyfile.ring, pepper, config.identity, metrics)
     commands = Commands(
@@ -165,6 +171,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         connections=connections,
         push=push,
         legs=legs,
+        contents=contents,
         metrics=metrics,
         turn_config=config.turn,
         turn_secret=known.turn,
@@ -180,6 +187,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
         push=push,
         commands=commands,
         legs=legs,
+        contents=contents,
         metrics=metrics,
         origins=origins,
     )
@@ -190,6 +198,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     app.add_routes([*http.Http(app, origins).routes(), *Pages().routes(metrics.page_served)])
     app.add_routes([web.get("/ws", gate.handler)])
     rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
+    rota.others[PIECES] = spools.attend
     loops = (
         connections.listen,
         connections.renew,

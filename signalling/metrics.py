@@ -28,11 +28,14 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from auth.roles import Role
+from signalling.quality_metrics import IgnoredReason, QualityMetrics, RouteName
 from signalling.wire import messages
 from signalling.wire.codes import Code
+from signalling.wire.quality import Whose, WordName
 from signalling.wire.terms import (
     CandidateType,
     ConsultState,
+    ContentKind,
     Outcome,
     RestartTrigger,
     TransportProtocol,
@@ -41,6 +44,7 @@ from signalling.wire.terms import (
 
 RingOutcome = Literal["answered", "declined", "timed_out", "withdrawn"]
 TakeoverStage = Literal["asked", "allowed", "refused"]
+HoldStage = Literal["put", "reunited"]
 CallbackStage = Literal["promised", "overdue", "kept"]
 SignInResult = Literal["ok", "failed", "throttled"]
 CodeResult = Literal["ok", "invalid", "throttled"]
@@ -53,6 +57,7 @@ StoreOperation = Literal[
     "append", "read", "due", "acquire", "renew", "release", "post", "content", "erase", "ping"
 ]
 Page = Literal["patient", "specialist", "operator"]
+ContentStage = Literal["begun", "completed", "abandoned"]
 
 ENDINGS = (*Outcome, ConsultState.ABANDONED, ConsultState.EXPIRED)
 """How a consult can be over: an outcome, or a terminal state that has none."""
@@ -70,6 +75,8 @@ STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 """A commit on flash storage takes 0.5–5 ms; above 50 ms the disk or the network is the problem."""
 LEG_S = (0.05, 0.1, 0.2, 0.4, 0.7, 1, 1.5, 2, 3, 5, 10)
 """ICE is one round trip and DTLS two: 1.3 s at 650 ms; 10 s is where the relay gives up."""
+CONTENT_S = (1, 3, 10, 30, 60, 120, 300, 600, 1_800, 7_200, 86_400)
+"""A preview takes seconds; 5 MB over 128 kbit/s take eight minutes, with outages more; a day is where waiting ends."""
 LAG_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 """Forwarding must stay below 2 ms at the 99th percentile; 100 ms of lag is felt in a call's set-up."""
 
@@ -120,6 +127,7 @@ class Metrics:
         self._declare_consults()
         self._declare_calls()
         self._declare_relays()
+        self._declare_contents()
         self._declare_identity()
         self._declare_node()
 
@@ -186,6 +194,11 @@ class Metrics:
         self.callbacks = self._counter(
             "callbacks", "Call-back promises.", stage=get_args(CallbackStage)
         )
+        self.holds = self._counter(
+            "holds",
+            "Calls put on hold for a lost link, and those that the same specialist took up again.",
+            stage=get_args(HoldStage),
+        )
         self.consults_ended = self._counter(
             "consults_ended", "Consults that are over.", ending=ENDINGS
         )
@@ -217,6 +230,7 @@ class Metrics:
         self.recovery_seconds = self._histogram(
             "ice_recovery_seconds", "From an ICE restart to media.", RECOVERY_S, "trigger"
         )
+        self.quality = QualityMetrics(self.registry)
         self.turn_issued = self._counter("turn_credentials", "TURN credentials made.")
         for trigger in RestartTrigger:
             self.recovery_seconds.labels(trigger)
@@ -245,6 +259,42 @@ class Metrics:
         )
         for state in get_args(RelayState):
             self.relays.labels(state)
+
+    def _declare_contents(self) -> None:
+        self._contents = Counter(
+            "selat_contents",
+            "Photographs and voice messages announced, whole, or dropped because the rest did not come.",
+            ["stage", "kind"],
+            registry=self.registry,
+        )
+        for stage in get_args(ContentStage):
+            for kind in ContentKind:
+                self._contents.labels(stage, kind)
+        self._content_bytes = self._counter(
+            "content_bytes", "Bytes of content stored and sent out.", direction=("in", "out")
+        )
+        self._content_resumes = self._counter(
+            "content_resumes", "Content that was taken up again after a loss."
+        )
+        self._content_s = self._histogram(
+            "content_seconds", "From announcing content to having it whole.", CONTENT_S, "kind"
+        )
+
+    def content(self, stage: ContentStage, kind: ContentKind) -> None:
+        """Content was announced, is whole, or was dropped."""
+        self._contents.labels(stage, kind).inc()
+
+    def content_bytes(self, direction: Literal["in", "out"], amount: int) -> None:
+        """Bytes of content were stored or sent."""
+        self._content_bytes.labels(direction).inc(amount)
+
+    def content_resumed(self) -> None:
+        """A sender goes on with content that was begun before."""
+        self._content_resumes.inc()
+
+    def content_took(self, kind: ContentKind, took_s: float) -> None:
+        """Content is whole, so long after it was announced."""
+        self._content_s.labels(kind).observe(took_s)
 
     def _declare_identity(self) -> None:
         self.sign_ins = self._counter("sign_ins", "Sign-in tries.", result=get_args(SignInResult))
@@ -343,6 +393,10 @@ class Metrics:
     def callback(self, stage: CallbackStage) -> None:
         """A call-back was promised, became overdue, or was kept."""
         self.callbacks.labels(stage).inc()
+
+    def hold(self, stage: HoldStage) -> None:
+        """A call was put on hold, or taken up again by who had done so."""
+        self.holds.labels(stage).inc()
 
     def consult_ended(self, ending: Outcome | ConsultState) -> None:
         """A consult is over, with an outcome, abandoned or expired."""
@@ -460,10 +514,15 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "recovered": ("yes", "no"),
     "result": tuple(dict.fromkeys((*get_args(SignInResult), *get_args(CodeResult)))),
     "operation": get_args(StoreOperation),
-    "stage": tuple(dict.fromkeys((*get_args(TakeoverStage), *get_args(CallbackStage)))),
+    "stage": tuple(
+        dict.fromkeys((*get_args(TakeoverStage), *get_args(CallbackStage), *get_args(HoldStage)))
+    ),
     "store": ("embedded", "redis"),
     "state": get_args(RelayState),
     "kind": get_args(LegKind),
-    "reason": get_args(FallbackReason),
+    "route": get_args(RouteName),
+    "word": get_args(WordName),
+    "whose": get_args(Whose),
+    "reason": (*get_args(FallbackReason), *get_args(IgnoredReason)),
 }
 """The closed list behind each label; ``version`` alone, of ``selat_build_info``, is one fixed value per build."""

@@ -19,7 +19,16 @@ from signalling.core.presence import Presence
 from signalling.wire.ids import AccountId
 
 ON_BOTH: frozenset[type[ev.Event]] = frozenset(
-    {ev.Rung, ev.RingDeclined, ev.RingTimedOut, ev.Accepted, ev.Transferred, ev.Ended, ev.Abandoned}
+    {
+        ev.Rung,
+        ev.RingDeclined,
+        ev.RingTimedOut,
+        ev.Accepted,
+        ev.Transferred,
+        ev.Held,
+        ev.Ended,
+        ev.Abandoned,
+    }
 )
 """Recorded in the consult's and the specialist's stream (an abandoned consult only if a specialist was being rung)."""
 ON_SPECIALIST: frozenset[type[ev.Event]] = frozenset({ev.WentOnCall, ev.WentOffCall})

@@ -20,7 +20,8 @@ S, P = ConsultState, SpecialistState
 
 RUNS_OUT: Mapping[ConsultState, str] = {
     S.INVITED: "when the invitation does (`invitation_s`); for who joined late, `keep_s` after joining",
-    S.WAITING: "`wait_max_s` of the colour after the search began; rings in vain don't restart it",
+    S.WAITING: "`wait_max_s` of the colour after the search began; rings in vain don't restart it; on hold while the patient is away: "
+    "`keep_s` after they were lost",
     S.RINGING: "`ring_s` after the ring began",
     S.IN_CALL: "`call_max_s` after it was accepted",
     S.INTERRUPTED: "`keep_s` after a side was lost",

@@ -13,7 +13,14 @@ from __future__ import annotations
 import msgspec
 
 from signalling.wire.ids import AccountId, ConsultId, PostCode
-from signalling.wire.terms import CallbackReason, DeclineReason, Outcome, Specialty, Urgency
+from signalling.wire.terms import (
+    CallbackReason,
+    ContentKind,
+    DeclineReason,
+    Outcome,
+    Specialty,
+    Urgency,
+)
 
 PATIENT = "patient"
 SPECIALIST = "specialist"
@@ -132,6 +139,13 @@ class Transferred(Event, frozen=True, tag="transferred"):
     content: str = ""
 
 
+class Held(Event, frozen=True, tag="held"):
+    """The specialist puts an interrupted call on hold and is free for others; rung first when the patient is back (both)."""
+
+    consult: ConsultId
+    specialist: AccountId
+
+
 class NoteWritten(Event, frozen=True, tag="note_written"):
     """The specialist's note was saved; the newest one counts."""
 
@@ -149,6 +163,29 @@ class ChatSent(Event, frozen=True, tag="chat_sent"):
     digest: str
     by: AccountId | None = None
     """The specialist who wrote it: after a transfer there were two."""
+
+
+class ContentAdded(Event, frozen=True, tag="content_added"):
+    """A photograph or a voice message is there whole. Its bytes are content, listed in the consult's stream of pieces."""
+
+    consult: ConsultId
+    role: str
+    key: str
+    kind: ContentKind
+    mime: str
+    bytes: int
+    sha256: str
+    """Of the bytes as they were sent, so that the record can be checked while it exists."""
+    by: AccountId | None = None
+    duration_ms: int = 0
+    preview_of: str = ""
+
+
+class MessagesOpened(Event, frozen=True, tag="messages_opened"):
+    """A specialist who is not in the call reads what the patient wrote and said; recorded once for each."""
+
+    consult: ConsultId
+    specialist: AccountId
 
 
 class Routed(Event, frozen=True, tag="routed"):
@@ -196,6 +233,44 @@ class Ended(Event, frozen=True, tag="ended"):
     """Who ended it; empty = time did."""
     content: str = ""
     """The summary for the patient."""
+
+
+# -- A consult's stream of pieces -------------------------------------------------------------------------------------
+
+
+class ContentBegun(Event, frozen=True, tag="content_begun"):
+    """Content was announced; its pieces follow."""
+
+    consult: ConsultId
+    role: str
+    key: str
+    kind: ContentKind
+    mime: str
+    bytes: int
+    sha256: str
+    until: float
+    """When it is destroyed unless it is whole by then (an automatic picture: in any case)."""
+    by: AccountId | None = None
+    duration_ms: int = 0
+    preview_of: str = ""
+
+
+class ContentStored(Event, frozen=True, tag="content_stored"):
+    """Bytes of it were stored, sealed, under a content id of their own."""
+
+    consult: ConsultId
+    key: str
+    offset: int
+    bytes: int
+    content: str
+    until: float
+
+
+class ContentDropped(Event, frozen=True, tag="content_dropped"):
+    """It was not whole in time, was refused, or was not meant to be kept: its stored bytes were overwritten by nothing."""
+
+    consult: ConsultId
+    key: str
 
 
 # -- A specialist's stream -------------------------------------------------------------------------------------------
@@ -266,9 +341,10 @@ class Erased(Event, frozen=True, tag="erased"):
 
 AnyEvent = (
     Invited | PatientJoined | TakeoverAsked | TakeoverDecided | IntakeGiven | Rung | RingDeclined | RingTimedOut
-    | Accepted | SideLost | SideBack | Transferred | NoteWritten | ChatSent | Routed | CallbackPromised
+    | Accepted | SideLost | SideBack | Transferred | Held | NoteWritten | ChatSent | Routed | CallbackPromised
     | CallbackOverdue | Abandoned | Expired | Ended | WentOnCall | WentOffCall | AccountCreated | AccountChanged
-    | PasswordChanged | PostImported | Erased
+    | PasswordChanged | PostImported | Erased | ContentAdded | MessagesOpened | ContentBegun | ContentStored
+    | ContentDropped
 )  # fmt: skip
 
 encode = msgspec.json.Encoder().encode

@@ -26,11 +26,18 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from signalling.core import audience
 from signalling.core import events as ev
 from signalling.core.policy import ConsultPolicy
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, PostCode
-from signalling.wire.terms import CallbackReason, ConsultState, Outcome, Specialty, Urgency
+from signalling.wire.terms import (
+    CallbackReason,
+    ConsultState,
+    Outcome,
+    Specialty,
+    Urgency,
+)
 
 S = ConsultState
 TERMINAL = frozenset({S.ENDED, S.ABANDONED, S.EXPIRED})
@@ -96,6 +103,8 @@ class Consult(msgspec.Struct, frozen=True):
     """Roles whose connection is lost."""
     away_since: float | None = None
     transfers: int = 0
+    keeper: AccountId | None = None
+    """Who put the call on hold: rung before anybody else when the patient is back."""
     callback_by: float | None = None
     callback_reason: CallbackReason | None = None
     overdue: bool = False
@@ -105,6 +114,14 @@ class Consult(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     chat_keys: frozenset[str] = frozenset()
     """Keys of recorded chat lines: a repeat after a lost socket is recognised."""
+    content_keys: frozenset[str] = frozenset()
+    """Keys of photographs and voice messages that are there whole."""
+    content_bytes: int = 0
+    """What they hold together."""
+    unanswered: int = 0
+    """What the patient wrote, said or showed since a specialist wrote, spoke or accepted."""
+    readers: frozenset[AccountId] = frozenset()
+    """Specialists who opened the messages without being in the call."""
 
     @property
     def over(self) -> bool:
@@ -148,13 +165,6 @@ def _open_request(consult: Consult, event: ev.Event) -> Code | None:
     return None if any(t.request == event.request for t in consult.takeovers) else Code.NOT_FOUND
 
 
-def _new_line(consult: Consult, event: ev.Event) -> Code | None:
-    """A chat key is recorded once; specialists write in the call only, not while they are being rung."""
-    assert isinstance(event, ev.ChatSent)
-    too_early = event.role != ev.PATIENT and consult.state not in CALL
-    return Code.WRONG_STATE if too_early or event.key in consult.chat_keys else None
-
-
 def _another_way(consult: Consult, event: ev.Event) -> Code | None:
     """Media goes another way than before."""
     assert isinstance(event, ev.Routed)
@@ -164,6 +174,13 @@ def _another_way(consult: Consult, event: ev.Event) -> Code | None:
 def _patient_here(consult: Consult, _event: ev.Event) -> Code | None:
     """Nobody is rung for a patient who is away."""
     return Code.PEER_ABSENT if ev.PATIENT in consult.away else None
+
+
+def _patient_lost(consult: Consult, event: ev.Event) -> Code | None:
+    """A call is put on hold by its specialist, and only while the patient is away."""
+    if (code := _same_specialist(consult, event)) is not None:
+        return code
+    return None if ev.PATIENT in consult.away else Code.WRONG_STATE
 
 
 def _becomes_away(consult: Consult, event: ev.Event) -> Code | None:
@@ -193,7 +210,12 @@ def _stay(state: ConsultState, *, waited: bool = True) -> dict[type[ev.Event], R
     }
     if not waited:
         return rules
-    return rules | {ev.ChatSent: Rule(state, _new_line), ev.Routed: Rule(state, _another_way)}
+    return rules | {
+        ev.ChatSent: Rule(state, audience.new_line),
+        ev.ContentAdded: Rule(state, audience.new_content),
+        ev.MessagesOpened: Rule(state, audience.may_open),
+        ev.Routed: Rule(state, _another_way),
+    }
 
 
 _RULES_OF_A_CALL: dict[type[ev.Event], Rule] = {
@@ -223,7 +245,9 @@ TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
         ev.Abandoned: Rule(S.ABANDONED, _same_specialist),
     },
     S.IN_CALL: _stay(S.IN_CALL) | {ev.NoteWritten: Rule(S.IN_CALL)} | _RULES_OF_A_CALL,
-    S.INTERRUPTED: _stay(S.INTERRUPTED) | {ev.NoteWritten: Rule(S.INTERRUPTED)} | _RULES_OF_A_CALL,
+    S.INTERRUPTED: _stay(S.INTERRUPTED)
+    | {ev.NoteWritten: Rule(S.INTERRUPTED), ev.Held: Rule(S.WAITING, _patient_lost)}
+    | _RULES_OF_A_CALL,
     S.CALLBACK: _stay(S.CALLBACK)
     | {
         ev.Rung: Rule(S.RINGING, _patient_here),
@@ -341,6 +365,12 @@ def _intake(c: Consult, e: ev.IntakeGiven) -> Consult:
     )
 
 
+def _back(c: Consult, e: ev.SideBack) -> Consult:
+    # The search for the specialist of a call on hold begins when there is a patient to ring for.
+    since = e.at if c.keeper is not None and c.state is S.WAITING else c.search_since
+    return replace(c, away=c.away - {e.role}, search_since=since)
+
+
 def _rung(c: Consult, e: ev.Rung) -> Consult:
     return replace(
         c,
@@ -352,13 +382,22 @@ def _rung(c: Consult, e: ev.Rung) -> Consult:
     )
 
 
-def _ring_over(c: Consult, _e: ev.Event) -> Consult:
-    return replace(c, specialist=None, ring_until=None)
+def _ring_over(c: Consult, e: ev.Event) -> Consult:
+    # Who put it on hold and doesn't take it up again has given it to the others.
+    keeper = None if getattr(e, "specialist", None) == c.keeper else c.keeper
+    return replace(c, specialist=None, ring_until=None, keeper=keeper)
 
 
 def _accepted(c: Consult, e: ev.Accepted) -> Consult:
     return replace(
-        c, ring_until=None, accepted_at=e.at, callback_by=None, callback_reason=None, overdue=False
+        c,
+        ring_until=None,
+        accepted_at=e.at,
+        callback_by=None,
+        callback_reason=None,
+        overdue=False,
+        keeper=None,
+        unanswered=0,
     )
 
 
@@ -373,6 +412,29 @@ def _transferred(c: Consult, e: ev.Transferred) -> Consult:
         search_since=e.at,
         transfers=c.transfers + 1,
     )
+
+
+def _held(c: Consult, e: ev.Held) -> Consult:
+    return replace(
+        c,
+        specialist=None,
+        keeper=e.specialist,
+        tried=frozenset(),
+        away=c.away - {ev.SPECIALIST},
+        accepted_at=None,
+        search_since=e.at,
+    )
+
+
+def _heard(c: Consult, e: ev.ChatSent | ev.ContentAdded) -> Consult:
+    return replace(c, unanswered=c.unanswered + 1 if e.role == ev.PATIENT else 0)
+
+
+def _content(c: Consult, e: ev.ContentAdded) -> Consult:
+    after = replace(
+        c, content_keys=c.content_keys | {e.key}, content_bytes=c.content_bytes + e.bytes
+    )
+    return after if e.preview_of else _heard(after, e)  # a picture and its previews are one message
 
 
 def _asked(c: Consult, e: ev.TakeoverAsked) -> Consult:
@@ -416,10 +478,13 @@ _WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
     ev.RingTimedOut: _ring_over,
     ev.Accepted: _accepted,
     ev.SideLost: lambda c, e: replace(c, away=c.away | {e.role}),
-    ev.SideBack: lambda c, e: replace(c, away=c.away - {e.role}),
+    ev.SideBack: _back,
     ev.Transferred: _transferred,
+    ev.Held: _held,
     ev.NoteWritten: lambda c, e: replace(c, note=e.content),
-    ev.ChatSent: lambda c, e: replace(c, chat_keys=c.chat_keys | {e.key}),
+    ev.ChatSent: lambda c, e: _heard(replace(c, chat_keys=c.chat_keys | {e.key}), e),
+    ev.ContentAdded: _content,
+    ev.MessagesOpened: lambda c, e: replace(c, readers=c.readers | {e.specialist}),
     ev.Routed: lambda c, e: replace(c, relay=e.relay),
     ev.CallbackPromised: lambda c, e: replace(c, callback_by=e.by, callback_reason=e.reason),
     ev.CallbackOverdue: lambda c, _e: replace(c, overdue=True),
@@ -432,6 +497,11 @@ _WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
 # -- Time ------------------------------------------------------------------------------------------------------------
 
 
+def on_hold(consult: Consult) -> bool:
+    """Return whether a call was put on hold and its patient is not back yet."""
+    return consult.keeper is not None and ev.PATIENT in consult.away
+
+
 def deadline(consult: Consult, policy: ConsultPolicy) -> float | None:
     """Return when this state runs out (UTC epoch seconds); None for a terminal state."""
     match consult.state:
@@ -439,6 +509,8 @@ def deadline(consult: Consult, policy: ConsultPolicy) -> float | None:
             # Who redeemed the link in time is not turned out while filling in the form.
             kept = 0.0 if consult.joined_at is None else consult.joined_at + policy.keep_s
             return max(consult.expires_at, kept)
+        case S.WAITING if on_hold(consult):
+            return (consult.away_since or consult.state_since) + policy.keep_s
         case S.WAITING:
             return consult.search_since + policy.wait_max_s[consult.urgency or Urgency.GREEN]
         case S.RINGING:
@@ -462,6 +534,8 @@ def on_deadline(consult: Consult, now: float, policy: ConsultPolicy) -> ev.Event
     match consult.state:
         case S.INVITED:
             return ev.Expired(at=now, consult=consult.id)
+        case S.WAITING if on_hold(consult):
+            return promise(consult, CallbackReason.LINK_LOST, now, policy)
         case S.WAITING:
             return promise(consult, CallbackReason.WAITED_TOO_LONG, now, policy)
         case S.RINGING:

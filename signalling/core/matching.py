@@ -2,7 +2,7 @@
 """Who is rung for whom.
 
 Consults are served by urgency, then by the time since the patient began to wait. For each, one specialist at a time is
-rung: of the right specialty if there is one, otherwise (the group is widened) of any; among those, one who shares the
+rung: who put the patient's call on hold before anybody else, then one of the right specialty if there is one, otherwise (the group is widened) of any; among those, one who shares the
 patient's language before one who needs an interpreter, who answered before who let it ring, and then who has rested
 longest. Who was rung for this consult
 in this round isn't rung again. If nobody is left to ring, the patient is promised a call-back: nothing is dismissed in
@@ -23,7 +23,9 @@ from signalling.core.presence import Presence
 from signalling.wire.ids import AccountId
 from signalling.wire.terms import CallbackReason, ConsultState, SpecialistState, Specialty, Urgency
 
-_RANK = {Urgency.RED: 0, Urgency.YELLOW: 1, Urgency.GREEN: 2}
+_RANK = {Urgency.RED: 0, Urgency.YELLOW: 2, Urgency.GREEN: 3}
+_RANK_BACK = 1
+"""Who was in a call that the link broke comes ahead of all but red: the consult has begun, an emergency can't wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,15 @@ class Candidate:
 
 
 def order(consult: Consult) -> tuple[int, float, str]:
-    """Return the sort key of the queue: urgency, then waiting time (the id only to be the same on every node)."""
+    """Return the sort key of the queue: urgency, then waiting time (the id only to be the same on every node).
+
+    A patient who is back in a consult that was on hold comes before all but red ones.
+    """
+    rank = _RANK[consult.urgency or Urgency.GREEN]
+    if consult.keeper is not None and ev.PATIENT not in consult.away:
+        rank = min(rank, _RANK_BACK)
     return (
-        _RANK[consult.urgency or Urgency.GREEN],
+        rank,
         consult.since or consult.state_since,
         consult.id,
     )
@@ -96,7 +104,7 @@ def match(
     for consult in sorted(waiting, key=order):
         chosen = None
         if ev.PATIENT not in consult.away:
-            chosen = best(consult, free, again=round_over(consult, now, policy))
+            chosen = _choose(consult, free, rota, now, policy)
         if chosen is not None:
             free.remove(chosen)
             decisions.append(ring(consult, chosen, now, policy))
@@ -105,6 +113,23 @@ def match(
         ):
             decisions.append(lifecycle.promise(consult, reason, now, policy))
     return decisions
+
+
+def _choose(
+    consult: Consult,
+    free: Sequence[Candidate],
+    rota: Sequence[Candidate],
+    now: float,
+    policy: ConsultPolicy,
+) -> Candidate | None:
+    """Return whom to ring: who put this call on hold, if they are on call, for a while nobody else."""
+    keeper = next((c for c in rota if c.id == consult.keeper), None)
+    if keeper is not None:
+        if keeper in free:
+            return keeper
+        if consult.state is ConsultState.WAITING and now - consult.search_since < policy.reunite_s:
+            return None
+    return best(consult, free, again=round_over(consult, now, policy))
 
 
 def round_over(consult: Consult, now: float, policy: ConsultPolicy) -> bool:
@@ -134,7 +159,9 @@ def hopeless(
     consult: Consult, rota: Sequence[Candidate], now: float, policy: ConsultPolicy
 ) -> CallbackReason | None:
     """Return why nobody will take this consult as things stand, once that has lasted ``nobody_s``; else None."""
-    if now - consult.state_since < policy.nobody_s:
+    if lifecycle.on_hold(consult):
+        return None  # kept: the patient comes back, or the time for it runs out
+    if now - max(consult.state_since, consult.search_since) < policy.nobody_s:
         return None
     if not rota:
         return CallbackReason.NOBODY_ON_CALL

@@ -27,6 +27,9 @@ class ConsultPolicy:
     """How long one specialist is rung before the ring rolls over; peers dismiss after 45 s (HCW@Home, Intelehealth)."""
     keep_s: float = 900.0
     """How long an interrupted call is kept; no peer keeps one longer than a minute, outages on islands last minutes."""
+    reunite_s: float = 300.0
+    """A patient whose call was put on hold, and who is back, waits so long for the same specialist before others are rung:
+    the longest wait of a red case (``wait_max_s``), since the consult has begun and nobody else knows it."""
     call_check_s: float = 60.0
     """A call is looked at this often: sides whose node died are found by their leases, not by a goodbye."""
     call_max_s: float = 12 * 3_600.0

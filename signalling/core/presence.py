@@ -54,6 +54,7 @@ TRANSITIONS: Mapping[SpecialistState, Mapping[type[ev.Event], SpecialistState | 
     P.IN_CALL: {
         ev.Ended: REST,
         ev.Transferred: REST,
+        ev.Held: REST,
         ev.WentOnCall: P.IN_CALL,
         ev.WentOffCall: P.IN_CALL,
     },
@@ -98,7 +99,7 @@ def _missed(before: int, kind: type[ev.Event]) -> int:
 
 
 _SWITCH: Mapping[type[ev.Event], bool] = {ev.WentOnCall: True, ev.WentOffCall: False}
-_CALLS = frozenset({ev.Accepted, ev.Ended, ev.Transferred})
+_CALLS = frozenset({ev.Accepted, ev.Ended, ev.Transferred, ev.Held})
 
 
 def next_check(presence: Presence, now: float, policy: ConsultPolicy) -> float | None:

@@ -20,26 +20,30 @@ from auth.errors import PermissionDenied
 from auth.roles import Action, Role, may
 from auth.throttle import INVITE_BY_ACCOUNT, Throttle
 from signalling.config import TurnConfig
+from signalling.core import audience, matching, triage
 from signalling.core import events as ev
-from signalling.core import matching, triage
 from signalling.core.lifecycle import CALL, Consult
 from signalling.core.presence import Presence
 from signalling.edge import rota
 from signalling.edge.clock import now
 from signalling.edge.connections import Connection, Connections, Forward, Route
 from signalling.edge.consults import Consults, qr_svg
+from signalling.edge.contents import Contents
 from signalling.edge.history import History
 from signalling.edge.house import House
 from signalling.edge.ledger import Ledger, consult_owner
 from signalling.edge.legs import Legs
 from signalling.edge.push import Push
+from signalling.edge.quality import Quality
 from signalling.edge.views import peer_of
 from signalling.errors import Refused
 from signalling.metrics import Metrics
 from signalling.store.base import Content, ContentId
 from signalling.wire import base, codec
+from signalling.wire import content as wire_content
 from signalling.wire import legs as wire_legs
 from signalling.wire import messages as m
+from signalling.wire import quality as wire_quality
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, ParticipantId, PostCode
 from signalling.wire.terms import SPECIALIST_OUTCOMES, Outcome
@@ -57,6 +61,7 @@ PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     m.Decline: Action.ANSWER_RING,
     m.CallBack: Action.ANSWER_RING,
     m.Transfer: Action.TRANSFER,
+    m.Hold: Action.TRANSFER,
     m.Note: Action.WRITE_NOTE,
     m.End: Action.END_CONSULT,
     m.Invite: Action.INVITE,
@@ -64,6 +69,12 @@ PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     m.HistoryRequest: Action.SEE_HISTORY,
     m.SetupReport: Action.REPORT,
     m.RestartReport: Action.REPORT,
+    wire_content.ContentBegin: Action.CHAT,
+    wire_content.ContentRead: Action.CHAT,
+    wire_content.StillRequest: Action.CHAT,
+    wire_content.MessagesRequest: Action.SEE_HISTORY,
+    wire_quality.Reception: Action.REPORT,
+    wire_quality.LegLinks: Action.SERVE_MEDIA,
     wire_legs.LegAnswered: Action.NEGOTIATE,
     wire_legs.LegTrouble: Action.NEGOTIATE,
     wire_legs.RelayStatus: Action.SERVE_MEDIA,
@@ -71,8 +82,15 @@ PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     wire_legs.LegsSeated: Action.SERVE_MEDIA,
     wire_legs.LegState: Action.SERVE_MEDIA,
     wire_legs.LimitLeg: Action.SERVE_MEDIA,
+    wire_legs.LegProbed: Action.SERVE_MEDIA,
+    wire_legs.Braked: Action.NEGOTIATE,
+    wire_legs.Wish: Action.NEGOTIATE,
 }
 """Who may send what, by way of ``auth.roles``; ``hello`` is the gate's."""
+_PERMITTED: Mapping[Role, Collection[type]] = {
+    role: frozenset(k for k, act in PERMISSIONS.items() if act is None or may(role, act))
+    for role in Role
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,7 @@ class Commands:
         connections: Connections,
         push: Push,
         legs: Legs,
+        contents: Contents,
         metrics: Metrics,
         turn_config: TurnConfig,
         turn_secret: str,
@@ -121,6 +140,8 @@ class Commands:
             m.SetupReport: self._setup_report,
             m.RestartReport: self._restart_report,
             **legs.handlers(),
+            **Quality(ledger, connections, push, legs.relays, metrics).handlers(),
+            wire_content.StillRequest: contents.still,
         }
         self._durable: Mapping[type, Callable[[Connection, Any], Awaitable[None]]] = {
             m.Intake: self._intake,
@@ -131,21 +152,21 @@ class Commands:
             m.Decline: self._decline,
             m.CallBack: self._call_back,
             m.Transfer: self._transfer,
+            m.Hold: self._hold,
             m.Note: self._note,
             m.End: self._end,
             m.Invite: self._invite,
             m.DecideTakeover: self._decide_takeover,
             m.HistoryRequest: self._past,
-        }
-        self._permitted: Mapping[Role, Collection[type]] = {
-            role: frozenset(k for k, act in PERMISSIONS.items() if act is None or may(role, act))
-            for role in Role
+            wire_content.ContentBegin: contents.begin,
+            wire_content.ContentRead: contents.read,
+            wire_content.MessagesRequest: contents.messages,
         }
 
     def at_once(self, connection: Connection, message: m.ClientMessage) -> bool:
         """Handle a message that needs no store; return False if it needs one. Raises what ``handle`` raises."""
         kind = type(message)
-        if kind not in self._permitted[connection.role]:
+        if kind not in _PERMITTED[connection.role]:
             raise PermissionDenied(f"{connection.role} may not send {m.TAGS[kind]}")
         handler = self._at_once.get(kind)
         if handler is None:
@@ -323,7 +344,8 @@ class Commands:
         body = message.text.encode()
 
         def says(consult: Consult) -> list[ev.Event]:
-            if not self._takes_part(connection, consult):
+            owed = audience.specialist_may_answer(consult, connection.account)
+            if not owed and not self._takes_part(connection, consult):
                 raise Refused(Code.NOT_FOUND)
             if message.key in consult.chat_keys:
                 return []
@@ -376,16 +398,19 @@ class Commands:
 
     async def _accept(self, connection: Connection, message: m.Accept) -> None:
         account = _account(connection)
-        kept = False
+        kept = reunited = False
 
         def accepts(consult: Consult) -> list[ev.Event]:
-            nonlocal kept
+            nonlocal kept, reunited
             kept = consult.callback_by is not None
+            reunited = consult.keeper == account
             return [ev.Accepted(at=now(), consult=consult.id, specialist=account)]
 
         await self._ledger.commit(ConsultId(message.consult), accepts)
         if kept:
             self._metrics.callback("kept")
+        if reunited:
+            self._metrics.hold("reunited")
         connection.send(m.Ok(message.id))
 
     async def _decline(self, connection: Connection, message: m.Decline) -> None:
@@ -434,6 +459,15 @@ class Commands:
             ],
             [_content(consult_id, content_id, message.reason.encode())] if content_id else (),
         )
+        connection.send(m.Ok(message.id))
+
+    async def _hold(self, connection: Connection, message: m.Hold) -> None:
+        account = _account(connection)
+        await self._ledger.commit(
+            ConsultId(message.consult),
+            lambda c: [ev.Held(at=now(), consult=c.id, specialist=account)],
+        )
+        self._metrics.hold("put")
         connection.send(m.Ok(message.id))
 
     async def _note(self, connection: Connection, message: m.Note) -> None:

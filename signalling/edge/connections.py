@@ -25,7 +25,7 @@ from signalling.wire import codec
 from signalling.wire.base import FromServer
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId
-from signalling.wire.legs import LegAnswer
+from signalling.wire.legs import LegAnswer, WishName
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +111,47 @@ class TroubleFor(Notice, frozen=True, tag="trouble_for"):
     participant: str
 
 
-LegNotice = WantLeg | LegFor | AnswerFor | TroubleFor
-AnyNotice = Here | Gone | Taken | Forward | LegNotice
+class BrakedFor(Notice, frozen=True, tag="braked_for"):
+    """To a relay: the page of a participant has stopped its picture by itself."""
+
+    consult: str
+    participant: str
+    leg: str
+
+
+class WishFor(Notice, frozen=True, tag="wish_for"):
+    """To a relay: what matters to a participant of a consult."""
+
+    consult: str
+    participant: str
+    wish: WishName
+
+
+LegNotice = WantLeg | LegFor | AnswerFor | TroubleFor | BrakedFor | WishFor
+
+
+class ReceptionOf(Notice, frozen=True, tag="reception_of"):
+    """To one side of a call: what the other side's page received (``wire.quality.Reception``)."""
+
+    consult: str
+    role: str
+    data: str
+
+
+class LinkOf(Notice, frozen=True, tag="link_of"):
+    """To a side of a call: what the relay measured of a side's link (``wire.quality.LegLink``)."""
+
+    consult: str
+    role: str
+    rtt_ms: int | None
+    up_loss: float
+    down_loss: float
+    up_bps: int
+    down_bps: int
+
+
+QualityNotice = ReceptionOf | LinkOf
+AnyNotice = Here | Gone | Taken | Forward | LegNotice | QualityNotice
 encode_notice = msgspec.json.Encoder().encode
 decode_notice = msgspec.json.Decoder(AnyNotice).decode
 
@@ -181,6 +220,7 @@ class Connections:
         """Called when a lease was lost and taken again: its participant may count as away meanwhile."""
         self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
         self.on_leg_notice: Callable[[Connection, LegNotice], None] = lambda _c, _n: None
+        self.on_quality_notice: Callable[[Connection, QualityNotice], None] = lambda _c, _n: None
 
     def __len__(self) -> int:
         """Return how many participants are connected here."""
@@ -287,8 +327,10 @@ class Connections:
                     if remote is not None and remote.who == notice.who:
                         connection.remote_peer = None
                     self.on_notice(participant, notice)
-                case WantLeg() | LegFor() | AnswerFor() | TroubleFor():
+                case WantLeg() | LegFor() | AnswerFor() | TroubleFor() | BrakedFor() | WishFor():
                     self.on_leg_notice(connection, notice)
+                case ReceptionOf() | LinkOf():
+                    self.on_quality_notice(connection, notice)
                 case _:
                     pass
 

@@ -11,6 +11,8 @@ from signalling.wire.ids import AccountId, ConsultId
 from signalling.wire.messages import IntakeForm, PastConsult
 from signalling.wire.terms import Urgency
 
+_LEFT = ev.Ended | ev.Transferred | ev.Held
+
 PAGE = 20
 """Past consults in one answer."""
 
@@ -26,18 +28,21 @@ class History:
         """Return consults that this specialist accepted, newest first, and whether there are older ones."""
         recorded = await self._ledger.store.read(specialist_stream(account))
         events = [ev.decode(r.data) for r in recorded]
-        accepted = [e for e in events if isinstance(e, ev.Accepted)]
+        # Who took up again what they had put on hold did one consult, not two.
+        accepted = list({e.consult: e for e in events if isinstance(e, ev.Accepted)}.values())
         older = [e for e in reversed(accepted) if before is None or e.at < before]
-        over = {e.consult: e for e in events if isinstance(e, ev.Ended | ev.Transferred)}
+        over = {e.consult: e for e in events if isinstance(e, _LEFT)}
         page = [await self._line(e, over.get(e.consult)) for e in older[:PAGE]]
         return page, len(older) > PAGE
 
     async def _line(
-        self, accepted: ev.Accepted, left: ev.Ended | ev.Transferred | None
+        self, accepted: ev.Accepted, left: ev.Ended | ev.Transferred | ev.Held | None
     ) -> PastConsult:
+        if left is not None and left.at < accepted.at:
+            left = None  # on hold once, and in the call again
         consult = await self._ledger.consult(ConsultId(accepted.consult))
         note = consult.note
-        if isinstance(left, ev.Transferred):
+        if isinstance(left, ev.Transferred | ev.Held):
             note = await self._note_at(left)
         content = await self._ledger.content(consult_owner(consult.id), [consult.intake, note])
         intake = content.get(consult.intake)
@@ -53,7 +58,7 @@ class History:
             complaint=msgspec.json.decode(intake, type=IntakeForm).complaint if intake else "",
         )
 
-    async def _note_at(self, left: ev.Transferred) -> str:
+    async def _note_at(self, left: ev.Transferred | ev.Held) -> str:
         """Return the note as it was handed over: what the next specialist wrote is not this one's to read."""
         note = ""
         for recorded in await self._ledger.store.read(consult_stream(ConsultId(left.consult))):

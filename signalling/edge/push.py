@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -36,7 +36,9 @@ from signalling.store.base import StoreError
 from signalling.wire import codec
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConsultId, ParticipantId
+from signalling.wire.legs import OutlookName
 from signalling.wire.messages import IntakeForm, Person, PostView, QueueItem
+from signalling.wire.quality import Whose, WordName
 from signalling.wire.terms import ConsultState, SpecialistState, Specialty
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,10 @@ class Push:
         """Who is on call; None = to be made (again) from presences and accounts."""
         self._on_call_for: Counter[Specialty] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.outlook_of: Callable[[ConsultId], OutlookName | None] = lambda _c: None
+        """Returns what a patient's link was measured to make possible."""
+        self.word_of: Callable[[ConsultId], tuple[WordName, Whose] | None] = lambda _c: None
+        """Returns how a call is in a word, and whose link it comes from."""
         ledger.listeners.consult.append(self._on_consult)
         ledger.listeners.presence.append(self._on_presence)
         connections.on_notice = self._on_notice
@@ -89,8 +95,9 @@ class Push:
         else:
             self._open.pop(consult.id, None)
             self._items.pop(consult.id, None)
-        shown = (consult.state, consult.away, consult.takeovers)
-        if before is None or (before.state, before.away, before.takeovers) != shown:
+        shown = (consult.state, consult.away, consult.takeovers, consult.unanswered)
+        was = before and (before.state, before.away, before.takeovers, before.unanswered)
+        if was != shown:
             self._changed()
         patient = self._connections.get(patient_of(consult.id))
         if patient is not None:
@@ -413,7 +420,8 @@ class Push:
             if consult is None or consult.state is not ConsultState.RINGING:
                 return  # half of the step is folded; the consult's half shows the desk
             intake = self._ledger.cached_content(who.consult, consult.intake)
-            ring = views.ring_view(consult, intake, self._post(consult))
+            outlook = self.outlook_of(who.consult)
+            ring = views.ring_view(consult, intake, self._post(consult), outlook)
         if self._lists is None:
             self._lists = self._queue(), self._callbacks()
         payload = codec.encode(views.desk(who, ring, *self._lists))
@@ -452,6 +460,10 @@ class Push:
         if found:
             self._queue_changed, self._lists = True, None
 
+    def refresh_board(self) -> None:
+        """Show operators the board with the next tick: a call's word has changed."""
+        self._queue_changed = True
+
     def board(self, connection: Connection) -> None:
         """Send an operator's board."""
         connection.socket.send(self._board())
@@ -471,6 +483,7 @@ class Push:
                 {code: view for code, view in posts.items() if view is not None},
                 today=self._today,
                 medians=self.waits.medians(),
+                word_of=self.word_of,
                 now=at,
             )
         )

@@ -7,7 +7,7 @@ the node: a queue names no patient, a patient sees no note, an operator sees nei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Literal
 
@@ -22,7 +22,9 @@ from signalling.core.posts import Post, open_now
 from signalling.core.presence import Presence
 from signalling.edge.connections import patient_of
 from signalling.edge.house import Account
+from signalling.wire.content import ContentView
 from signalling.wire.ids import ConsultId, InstanceId, ParticipantId
+from signalling.wire.legs import OutlookName
 from signalling.wire.messages import (
     Board,
     BoardPost,
@@ -37,13 +39,24 @@ from signalling.wire.messages import (
     RingView,
     TakeoverView,
 )
-from signalling.wire.terms import ConsultState, Route, SpecialistState, Urgency
+from signalling.wire.quality import Whose, WordName
+from signalling.wire.terms import ConsultState, ContentKind, Route, SpecialistState, Urgency
 
 _decode_intake = msgspec.json.Decoder(IntakeForm).decode
 
 Medians = Mapping[Urgency, float]
 Kind = Literal[
-    "chat", "joined", "accepted", "transferred", "lost", "back", "device_changed", "ended"
+    "chat",
+    "still",
+    "voice",
+    "joined",
+    "accepted",
+    "transferred",
+    "held",
+    "lost",
+    "back",
+    "device_changed",
+    "ended",
 ]
 
 ENTRIES: Mapping[type[ev.Event], Kind] = {
@@ -51,22 +64,27 @@ ENTRIES: Mapping[type[ev.Event], Kind] = {
     ev.PatientJoined: "joined",
     ev.Accepted: "accepted",
     ev.Transferred: "transferred",
+    ev.Held: "held",
     ev.SideLost: "lost",
     ev.SideBack: "back",
     ev.TakeoverDecided: "device_changed",
     ev.Ended: "ended",
 }
-"""Events that are lines of the timeline; a refused take-over is none."""
+"""Events that are lines of the timeline, besides content; a refused take-over is none."""
+_PIECES: Mapping[ContentKind, Kind] = {ContentKind.STILL: "still", ContentKind.VOICE: "voice"}
 
 
 def entry(event: ev.Event, version: int, text: str = "") -> Entry | None:
     """Return an event as a line of its consult's timeline, or None if it is none. ``text`` is a chat line's content."""
-    kind = ENTRIES.get(type(event))
+    kind = (
+        _PIECES.get(event.kind) if isinstance(event, ev.ContentAdded) else ENTRIES.get(type(event))
+    )
     if kind is None or (isinstance(event, ev.TakeoverDecided) and not event.allow):
         return None
-    by = event.by if isinstance(event, ev.ChatSent) else None
+    said = event if isinstance(event, ev.ChatSent | ev.ContentAdded) else None
+    by = said.by if said else None
     author = getattr(event, "role", ev.PATIENT)
-    if isinstance(event, ev.Accepted | ev.Transferred):
+    if isinstance(event, ev.Accepted | ev.Transferred | ev.Held):
         author, by = ev.SPECIALIST, event.specialist
     return Entry(
         consult=event.consult,  # type: ignore[attr-defined]
@@ -75,8 +93,21 @@ def entry(event: ev.Event, version: int, text: str = "") -> Entry | None:
         kind=kind,
         author=author,
         by=by,
-        key=event.key if isinstance(event, ev.ChatSent) else "",
+        key=said.key if said else "",
         text=text,
+        content=content_view(event) if isinstance(event, ev.ContentAdded) else None,
+    )
+
+
+def content_view(event: ev.ContentAdded) -> ContentView:
+    """Return what a photograph or a voice message is, for its line."""
+    return ContentView(
+        kind=event.kind,
+        mime=event.mime,
+        bytes=event.bytes,
+        sha256=event.sha256,
+        duration_ms=event.duration_ms,
+        preview_of=event.preview_of,
     )
 
 
@@ -163,6 +194,7 @@ def consult_view(
         outcome=consult.outcome,
         summary=content.get(consult.summary, b"").decode(),
         note=content.get(consult.note, b"").decode() if specialist else "",
+        kept=consult.keeper is not None,
         takeovers=[TakeoverView(request=t.request, at=t.at) for t in consult.takeovers],
         ended_at=consult.ended_at,
     )
@@ -179,12 +211,29 @@ def queue_item(consult: Consult, post: PostView | None, contact: str = "") -> Qu
         since=consult.since or consult.state_since,
         post=post,
         present=ev.PATIENT not in consult.away,
+        keeper=consult.keeper,
         callback_by=consult.callback_by,
         contact=contact,
+        messages=consult.unanswered,
     )
 
 
-def ring_view(consult: Consult, intake: bytes | None, post: PostView | None) -> RingView:
+def _call_item(
+    consult: Consult, post: PostView | None, word: tuple[WordName, Whose] | None
+) -> QueueItem:
+    """Return a call as a line of the board: with how it is, where that is known."""
+    item = queue_item(consult, post)
+    if word is None:
+        return item
+    return msgspec.structs.replace(item, quality=word[0], weak=word[1])
+
+
+def ring_view(
+    consult: Consult,
+    intake: bytes | None,
+    post: PostView | None,
+    outlook: OutlookName | None = None,
+) -> RingView:
     """Return the ring of a consult: enough to decide in a glance, nothing that names the patient."""
     form = _decode_intake(intake) if intake else None
     return RingView(
@@ -199,6 +248,7 @@ def ring_view(consult: Consult, intake: bytes | None, post: PostView | None) -> 
         signs=form.signs if form else [],
         interpreter_needed=consult.interpreter_needed,
         post=post,
+        outlook=outlook,
     )
 
 
@@ -225,6 +275,7 @@ def board(
     *,
     today: Mapping[str, int],
     medians: Medians,
+    word_of: Callable[[ConsultId], tuple[WordName, Whose] | None] = lambda _c: None,
     now: float,
 ) -> Board:
     """Return the operator's board."""
@@ -244,7 +295,7 @@ def board(
     return Board(
         now=now,
         waiting=[queue_item(c, post(c)) for c in waiting],
-        calls=[queue_item(c, post(c)) for c in calls],
+        calls=[_call_item(c, post(c), word_of(c.id)) for c in calls],
         callbacks=[queue_item(c, post(c)) for c in live if c.state is ConsultState.CALLBACK],
         specialists=[
             BoardSpecialist(

@@ -46,6 +46,18 @@ class Code(StrEnum):
     ACCOUNT_EXISTS = "account_exists"
     PASSWORD_WEAK = "password_weak"  # noqa: S105 - a code, no secret
     RATE_LIMITED = "rate_limited"
+    CONTENT_TYPE = "content_type"
+    """Not a type that content of this kind may have, or the bytes are no such thing."""
+    CONTENT_METADATA = "content_metadata"
+    """The picture carries more than the picture (EXIF, place, comments): it must be re-encoded on the device first."""
+    CONTENT_SIZE = "content_size"
+    """Larger or longer than its kind may be, a piece larger than a piece, or more bytes than were announced."""
+    CONTENT_OFFSET = "content_offset"
+    """No such handle, or the piece does not follow on the one before: begin again, at the durable offset."""
+    CONTENT_HASH = "content_hash"
+    """All bytes came, and they are not those that were announced."""
+    CONTENT_QUOTA = "content_quota"
+    """Too much is open at a time, or the consult holds all that it may."""
     THROTTLED = "throttled"
     """Too many wrong tries; ``retryAfterMs`` says when the next one is looked at."""
     TOO_MANY_CONNECTIONS = "too_many_connections"
@@ -98,6 +110,12 @@ CODES: dict[Code, CodeInfo] = {
     Code.ACCOUNT_EXISTS: CodeInfo(409),
     Code.PASSWORD_WEAK: CodeInfo(422),
     Code.RATE_LIMITED: CodeInfo(429, 4029, retry=True),
+    Code.CONTENT_TYPE: CodeInfo(415),
+    Code.CONTENT_METADATA: CodeInfo(422),
+    Code.CONTENT_SIZE: CodeInfo(413),
+    Code.CONTENT_OFFSET: CodeInfo(409, retry=True),
+    Code.CONTENT_HASH: CodeInfo(422),
+    Code.CONTENT_QUOTA: CodeInfo(429),
     Code.THROTTLED: CodeInfo(429, retry=True),
     Code.TOO_MANY_CONNECTIONS: CodeInfo(503, 4013, retry=True),
     Code.PEER_ABSENT: CodeInfo(409, retry=True),

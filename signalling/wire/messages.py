@@ -15,6 +15,8 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from signalling.wire import content as pieces
+from signalling.wire import legs
 from signalling.wire.base import (
     FromClient,
     FromServer,
@@ -35,22 +37,7 @@ from signalling.wire.ids import (
     ParticipantId,
     PostCode,
 )
-from signalling.wire.legs import (
-    CloseLeg,
-    Forwarding,
-    LegAnswered,
-    LegGiven,
-    LegLimits,
-    LegSeated,
-    LegsMinted,
-    LegsSeated,
-    LegState,
-    LegSwitch,
-    LegTrouble,
-    LimitLeg,
-    RelayAnswer,
-    RelayStatus,
-)
+from signalling.wire.quality import LegLinks, Quality, Reception, Whose, WordName
 from signalling.wire.terms import (
     Assistant,
     CallbackReason,
@@ -174,9 +161,17 @@ class QueueItem(Part, frozen=True):
     post: PostView | None = None
     present: bool = True
     """Whether the patient's page is connected."""
+    keeper: AccountId | None = None
+    """Who put this call on hold, and is rung first when the patient is back."""
+    quality: WordName | None = None
+    """Of a call, on the operator's board: its worse direction."""
+    weak: Whose | None = None
+    """Whose link that comes from; ``server``: from neither."""
     callback_by: float | None = None
     contact: str = ""
     """For a promised call-back only, and for specialists only."""
+    messages: int = 0
+    """What the patient wrote, said or showed since somebody answered; specialists read it by ``messages``."""
 
 
 class RingView(Part, frozen=True):
@@ -193,6 +188,8 @@ class RingView(Part, frozen=True):
     signs: list[str] = []
     interpreter_needed: bool = False
     post: PostView | None = None
+    outlook: legs.OutlookName | None = None
+    """What the patient's link can carry, where it has been measured."""
 
 
 class BoardSpecialist(Part, frozen=True):
@@ -321,6 +318,12 @@ class Transfer(FromClient, frozen=True, tag="transfer"):
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
+class Hold(FromClient, frozen=True, tag="hold"):
+    """Put a call on hold whose patient's link is down, to take others meanwhile: it rings here first when they are back."""
+
+    consult: Id
+
+
 class Note(FromClient, frozen=True, tag="note"):
     """The specialist's note, whole; replaces the earlier one."""
 
@@ -384,8 +387,10 @@ class RestartReport(FromClient, frozen=True, tag="restart_report"):
 
 ClientMessage = (
     Hello | Ping | Intake | Leave | Chat | Description | Candidate | TurnRequest | OnCall | Accept | Decline | CallBack
-    | Transfer | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
-    | LegAnswered | LegTrouble | RelayStatus | LegsMinted | LegsSeated | LegState | LimitLeg
+    | Transfer | Hold | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
+    | legs.LegAnswered | legs.LegTrouble | legs.RelayStatus | legs.LegsMinted | legs.LegsSeated | legs.LegState | legs.LimitLeg | legs.LegProbed | legs.Braked | legs.Wish
+    | pieces.ContentBegin | pieces.ContentRead | pieces.StillRequest | pieces.MessagesRequest
+    | Reception | LegLinks
 )  # fmt: skip
 TAGS: Mapping[type[FromClient], str] = {
     kind: str(kind.__struct_config__.tag) for kind in get_args(ClientMessage)
@@ -469,6 +474,8 @@ class ConsultView(FromServer, frozen=True, tag="consult"):
     summary: str = ""
     note: str = ""
     """For the specialist only."""
+    kept: bool = False
+    """The call was put on hold: the specialist who was in it is rung first."""
     takeovers: list[TakeoverView] = []
     ended_at: float | None = None
 
@@ -480,7 +487,17 @@ class Entry(FromServer, frozen=True, tag="entry"):
     cursor: int
     at: float
     kind: Literal[
-        "chat", "joined", "accepted", "transferred", "lost", "back", "device_changed", "ended"
+        "chat",
+        "still",
+        "voice",
+        "joined",
+        "accepted",
+        "transferred",
+        "held",
+        "lost",
+        "back",
+        "device_changed",
+        "ended",
     ]
     author: str = ""
     """The role that did it; empty = time did."""
@@ -488,6 +505,8 @@ class Entry(FromServer, frozen=True, tag="entry"):
     """The specialist who did it: after a transfer there were two."""
     key: str = ""
     text: str = ""
+    content: pieces.ContentView | None = None
+    """Of a photograph or a voice message, which is fetched by ``key``."""
 
 
 class PeerDescription(FromServer, frozen=True, tag="description"):
@@ -564,5 +583,8 @@ class Past(FromServer, frozen=True, tag="past"):
 
 ServerMessage = (
     Welcome | Ok | Error | ConsultView | Entry | PeerDescription | PeerCandidate | Ice | Desk | Board | Invited | Past
-    | LegGiven | LegSwitch | LegLimits | LegSeated | RelayAnswer | Forwarding | CloseLeg
+    | legs.LegGiven | legs.LegSwitch | legs.LegLimits | legs.LegSeated | legs.RelayAnswer | legs.Forwarding | legs.CloseLeg | legs.PeerLink | legs.Outlook | legs.LegBraked | legs.Wished
+    | pieces.ContentOpen | pieces.ContentAck | pieces.ContentClosed | pieces.ContentProgress | pieces.Still
+    | pieces.Messages
+    | Quality
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import inspect as mi
 
-from signalling.wire import base, codes, legs, messages, terms
+from signalling.wire import base, codes, content, legs, messages, quality, terms
 from signalling.wire.docstrings import Docstrings, read_docstrings
 
 _HERE = Path(__file__).parent
@@ -77,14 +77,19 @@ class WireReference:
 def read_wire() -> WireReference:
     """Return the whole wire, in the order of the sources."""
     docs = read_docstrings(
-        *(_HERE / f"{name}.py" for name in ("base", "messages", "legs", "terms", "codes"))
+        *(
+            _HERE / f"{name}.py"
+            for name in ("base", "messages", "legs", "content", "quality", "terms", "codes")
+        )
     )
     client, server = get_args(messages.ClientMessage), get_args(messages.ServerMessage)
     return WireReference(
         from_client=tuple(_struct(cls, docs) for cls in client),
         from_server=tuple(_struct(cls, docs) for cls in server),
         pieces=tuple(
-            _struct(cls, docs) for module in (messages, legs) for cls in _defined(module, base.Part)
+            _struct(cls, docs)
+            for module in (messages, legs, content, quality)
+            for cls in _defined(module, base.Part)
         ),
         client_pieces=frozenset(
             name

@@ -109,6 +109,8 @@ class CallbackReason(StrEnum):
     NOBODY_ON_CALL = "nobody_on_call"
     NOBODY_ANSWERED = "nobody_answered"
     WAITED_TOO_LONG = "waited_too_long"
+    LINK_LOST = "link_lost"
+    """The call was put on hold for a lost link, and the patient was not back for as long as a consult is kept."""
 
 
 class CandidateType(StrEnum):
@@ -149,3 +151,25 @@ class Route(StrEnum):
     """From browser to browser, by TURN where needed."""
     RELAYED = "relayed"
     """Through a media relay."""
+
+
+class ContentKind(StrEnum):
+    """What a piece of content is."""
+
+    STILL = "still"
+    """A photograph that the patient agreed to send; kept with the consult."""
+    AUTO_STILL = "auto_still"
+    """A small picture in the stead of video on a thin link: part of the call, not of its record; destroyed soon after."""
+    VOICE = "voice"
+    """A voice message; kept with the consult."""
+
+
+class StillStep(StrEnum):
+    """Where the asking for a photograph stands."""
+
+    ASKED = "asked"
+    """The specialist asks the patient for one."""
+    TAKING = "taking"
+    """The patient is about to take it."""
+    DECLINED = "declined"
+    """The patient doesn't want to send one."""

@@ -129,6 +129,49 @@ async def test_interrupted_for_too_long(open_node: OpenNode) -> None:
     await call.patient.until_state("ended")
 
 
+async def test_on_hold_and_brought_back_together(clinic: Clinic) -> None:
+    """While a patient's link is down the specialist takes another one; back, the first is rung at that desk, and first."""
+    call = await clinic.call()
+    specialist, first = call.specialist, call.patient
+    assert await specialist.refused("hold", consult=call.consult) == "wrong_state"
+    assert await first.refused("hold", consult=call.consult) == "forbidden"
+    await first.lose()
+    await specialist.until_state("interrupted")
+    await specialist.done("hold", consult=call.consult)
+    await specialist.until_desk("available")
+    second = await clinic.patient()
+    other = await clinic.connect(second, specialist)
+    third = await clinic.patient()
+    await third.until_state("waiting")
+    await first.reconnect()
+    view = await first.until_state("waiting")
+    assert (view["kept"], view["place"]) == (True, 1)
+    await specialist.done("end", consult=other.consult, outcome="advice")
+    again = await clinic.connect(first, specialist)
+    assert again.consult == call.consult
+    assert [e["kind"] for e in first.entries][-4:] == ["lost", "held", "back", "accepted"]
+    assert third.view["state"] == "waiting"
+    assert clinic.metric("holds_total", stage="put") == 1
+    assert clinic.metric("holds_total", stage="reunited") == 1
+    past = await specialist.request("history")
+    assert [p["consult"] for p in past["consults"]].count(call.consult) == 1
+
+
+async def test_a_call_on_hold_for_too_long_becomes_a_promise(open_node: OpenNode) -> None:
+    """A patient who is not back while the consult is kept is called back: nobody is dismissed in silence."""
+    clinic = await open_node(consult=replace(QUICK, keep_s=0.8))
+    call = await clinic.call()
+    await call.patient.lose()
+    await call.specialist.until_state("interrupted")
+    await call.specialist.done("hold", consult=call.consult)
+    await call.specialist.wait_until(
+        lambda: any(c["consult"] == call.consult for c in call.specialist.desk.get("callbacks", []))
+    )
+    await call.patient.reconnect()
+    await call.patient.wait_until(lambda: call.patient.view.get("callbackReason") == "link_lost")
+    await clinic.connect(call.patient, call.specialist)
+
+
 async def test_transfer(clinic: Clinic) -> None:
     """Handed over, the patient waits again and is rung through to the other specialty; staff alone read the reason."""
     skin = await clinic.specialist(specialties=[Specialty.DERMATOLOGY], name="Dr Kulit")

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import {accountsInOrder, byNeed, byState, figures, operatorPageState, suggestLogin} from "../../signalling/web/js/board.js";
-import {byDeadline, callWords, inCall, inOrder, mergePast, pageState} from "../../signalling/web/js/desk.js";
+import {byDeadline, inCall, inOrder, mergePast, pageState} from "../../signalling/web/js/desk.js";
 import {age, refusalText, span} from "../../signalling/web/js/labels.js";
 import {CLOSE_CODES} from "../../signalling/web/js/wire.js";
 
@@ -67,20 +67,6 @@ test("pages of history are joined without doubles, newest first", () => {
   const joined = mergePast(first, [{...past("b", 2), note: "new"}, past("a", 1)]);
   assert.deepEqual(joined.map((each) => each.consult), ["c", "b", "a"]);
   assert.equal(joined[1]?.note, "new");
-});
-
-test("the call's sentence names the true cause, and is silent when all is well", () => {
-  assert.equal(callWords(view({}), "connected", "open"), "");
-  const words = [
-    callWords(view({}), "connected", "waiting"),
-    callWords(view({}), "interrupted", "open"),
-    callWords(view({}), null, "waiting"),
-    callWords(view({}), null, "open"),
-    callWords(view({peer: {participant: "p", role: "patient", instance: "i"}}), "connecting", "open"),
-    callWords(view({state: "interrupted", away: ["patient"]}), "connected", "open"),
-  ];
-  assert.equal(new Set(words).size, words.length);
-  assert.ok(words.every(Boolean));
 });
 
 test("spans are short and never negative", () => {

@@ -39,6 +39,18 @@ export function figures(board, now) {
   };
 }
 
+const QUALITY_RANK = ["bad", "poor", "fair", "good", "excellent"];
+
+/**
+ * Calls that go badly first, then the longest.
+ * @param {import("./wire.js").QueueItem[]} calls
+ */
+export function byQuality(calls) {
+  /** @param {import("./wire.js").QueueItem} item */
+  const rank = ({quality}) => (quality === "bad" || quality === "poor" ? QUALITY_RANK.indexOf(quality) : QUALITY_RANK.length);
+  return [...calls].sort((a, b) => rank(a) - rank(b) || a.since - b.since);
+}
+
 /** @type {Record<SpecialistState, number>} */
 const STATE_RANK = {ringing: 0, available: 1, in_call: 2, off_call: 3};
 

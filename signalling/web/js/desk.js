@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a specialist's page shows, decided from what the server told. No DOM, no clock.
 
-import {_} from "./i18n.js";
-
 /** @import {ConsultView, Desk, PastConsult, QueueItem, Urgency} from "./wire.js" */
 
 /**
@@ -71,19 +69,4 @@ export function byDeadline(items) {
 export function mergePast(shown, page) {
   const byId = new Map([...shown, ...page].map((item) => [item.consult, item]));
   return [...byId.values()].sort((a, b) => b.at - a.at);
-}
-
-/**
- * One sentence on how the call is; empty when it is well.
- * @param {ConsultView} view
- * @param {import("./endpoint.js").EndpointState | null} endpoint
- * @param {import("./transport.js").TransportState} link
- */
-export function callWords(view, endpoint, link) {
-  if (view.state === "interrupted" && view.away?.includes("patient")) return _("Waiting for the patient to come back …");
-  if (endpoint === "connected") return link === "open" ? "" : _("Voice and picture go on; chat and note wait for the server.");
-  if (endpoint === "interrupted") return _("The connection to the patient is broken. It is being brought back …");
-  if (link !== "open") return _("No connection to the server. We try again by ourselves …");
-  if (!view.peer?.instance && !endpoint) return _("Waiting for the patient’s page …");
-  return _("Connecting to the patient …");
 }

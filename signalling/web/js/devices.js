@@ -10,11 +10,12 @@ import {KINDS} from "./endpoint.js";
  * - `asking`: the browser asks the person
  * - `live`: it works
  * - `muted`: open, but the person muted it
- * - `silent`: open, but it gives nothing (a phone call took the microphone, a lid covers it)
+ * - `taken`: open, but the system gave it to something else, as a phone call (the track's `mute` event)
+ * - `silent`: open, but it gives nothing (a lid covers it, a switch on the headset)
  * - `denied`: the person or the browser said no
  * - `missing`: there is none
  * - `busy`: another program has it
- * @typedef {"off" | "asking" | "live" | "muted" | "silent" | "denied" | "missing" | "busy"} DeviceState
+ * @typedef {"off" | "asking" | "live" | "muted" | "taken" | "silent" | "denied" | "missing" | "busy"} DeviceState
  */
 /** @typedef {{kind: Kind, id: string, label: string}} Choice */
 
@@ -195,7 +196,7 @@ export class Devices {
     if ("contentHint" in track) track.contentHint = kind === "audio" ? "speech" : "motion";
     this.chosen[kind] = track.getSettings().deviceId ?? "";
     track.onended = () => this.#ended(kind, track);
-    track.onmute = () => track === this.tracks[kind] && !this.#muted && this.#enter(kind, "silent");
+    track.onmute = () => track === this.tracks[kind] && !this.#muted && this.#enter(kind, "taken");
     track.onunmute = () => {
       this.#heardAt = Date.now();
       if (track === this.tracks[kind]) this.#enter(kind, this.#live(kind));
@@ -290,7 +291,7 @@ export class Devices {
     if (!judges || peak > SILENCE_PEAK) {
       this.#heardAt = Date.now();
       if (judges && this.state.audio === "silent" && !this.tracks.audio?.muted) this.#enter("audio", "live");
-    } else if (Date.now() - this.#heardAt > MIC_SILENCE_MS) {
+    } else if (this.state.audio !== "taken" && Date.now() - this.#heardAt > MIC_SILENCE_MS) {
       this.#enter("audio", "silent");
     }
   }

@@ -10,6 +10,8 @@ import {RelayEndpoint} from "./relay_endpoint.js";
 /** @typedef {import("./wire.js").ConsultView} ConsultView */
 /** @typedef {import("./wire.js").LegOffer} LegOffer */
 /** @typedef {import("./wire.js").Limits} Limits */
+/** @typedef {{rung: string, reason: string}} Rung what a direction may carry now, and why (the relay's ladder) */
+/** @typedef {{mine: Rung | null, theirs: Rung | null}} Rungs of what this side sends and of what it is sent; null = not known */
 /**
  * What the endpoints need of the session.
  * @typedef {{
@@ -17,6 +19,7 @@ import {RelayEndpoint} from "./relay_endpoint.js";
  *   onstate: (state: EndpointState | null) => void,
  *   ontrack: (kind: Kind, track: MediaStreamTrack) => void,
  *   ontrouble: () => void,
+ *   onrung?: (rungs: Rungs) => void,
  *   direct?: typeof DirectEndpoint,
  *   relay?: typeof RelayEndpoint,
  * }} Host `onstate`: how the endpoint of the call is, null without a call
@@ -78,6 +81,8 @@ export class Endpoints {
   #standby = null;
   /** @type {Message[]} */
   #early = [];
+  /** What the other side may send, of which consult. @type {(Rung & {consult: string}) | null} */
+  #theirs = null;
   /** Limits that came before their leg. @type {{leg: string, limits: Limits} | null} */
   #limits = null;
 
@@ -138,6 +143,10 @@ export class Endpoints {
           this.#take(way);
         }
         break;
+      case "peer_link":
+        this.#theirs = {consult: message["consult"], rung: message["rung"], reason: message["reason"]};
+        this.#tellRungs();
+        break;
       case "limits":
         this.#limited(message["leg"], message["limits"]);
         break;
@@ -171,6 +180,7 @@ export class Endpoints {
       way.talking = false;
     }
     this.#host.onstate(null);
+    this.#tellRungs();
   }
 
   /** @param {Message} message */
@@ -226,6 +236,7 @@ export class Endpoints {
     if (way !== this.#current) return;
     for (const [kind, track] of way.incoming) this.#host.ontrack(kind, track);
     this.#host.onstate(endpoint.state);
+    this.#tellRungs();
   }
 
   /** @param {Way} way */
@@ -254,6 +265,7 @@ export class Endpoints {
       ...this.#listener(way),
       offer: way.offer,
       onanswer: (answer) => this.#host.send("leg_answer", {consult, leg, answer}),
+      onbraked: () => this.#host.send("braked", {consult, leg}),
     });
     way.endpoint = endpoint;
     if (this.#limits?.leg === leg) endpoint.limit(this.#limits.limits);
@@ -311,6 +323,18 @@ export class Endpoints {
     const way = this.#all().find((each) => each.leg === leg);
     this.#limits = {leg, limits};
     if (way?.endpoint && "limit" in way.endpoint) way.endpoint.limit(limits);
+    if (way === this.#current) this.#tellRungs();
+  }
+
+  /** What both sides may send: of this one the leg's newest limits say it. */
+  #tellRungs() {
+    const way = this.#current;
+    const limits = way?.endpoint && "limits" in way.endpoint ? way.endpoint.limits : null;
+    const theirs = this.#theirs?.consult === way?.consult ? this.#theirs : null;
+    this.#host.onrung?.({
+      mine: this.#call && limits ? {rung: limits.rung ?? "voice", reason: limits.reason ?? "start"} : null,
+      theirs: this.#call && theirs ? {rung: theirs.rung, reason: theirs.reason} : null,
+    });
   }
 
   /** Makes the connection to the other browser that the view asks for, keeps the one that fits. @param {ConsultView} call */

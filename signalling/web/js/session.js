@@ -26,13 +26,14 @@ import {Refused, Transport} from "./transport.js";
  *   desk: import("./wire.js").Desk | null,
  *   board: import("./wire.js").Board | null,
  *   endpoint: EndpointState | null,
+ *   rungs: import("./endpoints.js").Rungs | null,
  * }} State
  */
 
 const IN_CALL = new Set(["in_call", "interrupted"]);
 const TERMINAL = new Set(["ended", "abandoned", "expired"]);
 /** What is about media waits for the part of the page that makes calls: two legs, an offer and its candidates. */
-const MEDIA = new Set(["leg", "leg_switch", "limits", "description", "candidate"]);
+const MEDIA = new Set(["leg", "leg_switch", "limits", "peer_link", "description", "candidate"]);
 const EARLY_MAX = 64;
 /** TURN credentials are renewed this long before they run out, or at once. */
 const ICE_MARGIN_MS = 60_000;
@@ -48,7 +49,7 @@ export class Session {
   /** @type {State} */
   state = {
     link: "idle", linkCode: "", me: null, skewMs: 0, current: "", views: new Map(), entries: new Map(), unsent: [],
-    desk: null, board: null, endpoint: null,
+    desk: null, board: null, endpoint: null, rungs: null,
   };
   /** @type {Transport} */
   transport;
@@ -115,6 +116,10 @@ export class Session {
         this.#changed();
       },
       ontrack: (kind, track) => this.#options.ontrack?.(kind, track),
+      onrung: (rungs) => {
+        this.state.rungs = rungs;
+        this.#changed();
+      },
       ontrouble: () => this.transport.check(),
       ...more,
     });

@@ -7,6 +7,7 @@
  *   audioPackets: number, videoPackets: number, framesDecoded: number,
  *   rttMs: number, responses: number,
  *   localCandidate: string, remoteCandidate: string, protocol: string,
+ *   report?: RTCStatsReport,
  * }} Sample
  */
 
@@ -69,6 +70,7 @@ export function read(report) {
   const sample = {
     audioPackets: 0, videoPackets: 0, framesDecoded: 0,
     rttMs: 0, responses: 0, localCandidate: "none", remoteCandidate: "none", protocol: "none",
+    report,
   };
   let selected;
   for (const stat of report.values()) {

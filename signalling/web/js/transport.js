@@ -64,6 +64,8 @@ export class Transport {
   state = "idle";
   /** Smoothed time from a request to its answer; 0 = nothing measured yet. */
   rttMs = 0;
+  /** Of messages both ways, with what is around them (TLS, TCP, IP and the acknowledgement): about 130 bytes each. */
+  bytes = 0;
   /** @type {WebSocket | null} */
   #socket = null;
   #id = 0;
@@ -98,6 +100,11 @@ export class Transport {
    */
   constructor(options) {
     this.#options = options;
+  }
+
+  /** The socket as it is now, for what sends binary frames. */
+  get socket() {
+    return this.#socket;
   }
 
   /** Opens the socket and keeps it open until `close()`. */
@@ -170,7 +177,9 @@ export class Transport {
 
   /** @param {string} type @param {Record<string, unknown>} [fields] */
   #put(type, fields) {
-    this.#socket?.send(JSON.stringify({type, id: ++this.#id, ...fields}));
+    const text = JSON.stringify({type, id: ++this.#id, ...fields});
+    this.#socket?.send(text);
+    this.bytes += text.length + 130;
     return this.#id;
   }
 
@@ -221,9 +230,10 @@ export class Transport {
     });
   }
 
-  /** @param {string} data */
+  /** @param {any} data text, or a piece of content: then it is none of ours */
   #receive(data) {
     this.#heardAt = Date.now();
+    this.bytes += (data.length ?? data.byteLength) + 130;
     let message;
     try {
       message = /** @type {Message} */ (JSON.parse(data));

@@ -30,6 +30,7 @@ export const CLOSE_CODES = {
 export const RETRY_CODES = [
   "hello_timeout",
   "rate_limited",
+  "content_offset",
   "throttled",
   "too_many_connections",
   "peer_absent",
@@ -55,7 +56,7 @@ export const RETRY_CODES = [
 
 /** @typedef {"busy"|"not_my_field"|"language"|"other"} DeclineReason Why a specialist didn't take a ring. */
 
-/** @typedef {"nobody_on_call"|"nobody_answered"|"waited_too_long"} CallbackReason Why a call-back was promised instead of a call. */
+/** @typedef {"nobody_on_call"|"nobody_answered"|"waited_too_long"|"link_lost"} CallbackReason Why a call-back was promised instead of a call. */
 
 /** @typedef {"host"|"srflx"|"prflx"|"relay"|"none"} CandidateType RTCIceCandidateType (W3C webrtc-stats), with `none` where there is no pair. */
 
@@ -65,7 +66,11 @@ export const RETRY_CODES = [
 
 /** @typedef {"direct"|"relayed"} Route How media goes between the two sides of a call. */
 
-/** @typedef {"malformed"|"too_large"|"out_of_order"|"version_unsupported"|"binary_unsupported"|"hello_timeout"|"unauthenticated"|"token_invalid"|"token_expired"|"origin_forbidden"|"credentials_invalid"|"code_invalid"|"invitation_used"|"resume_invalid"|"takeover_refused"|"forbidden"|"not_found"|"wrong_state"|"ring_over"|"consult_over"|"consent_missing"|"account_exists"|"password_weak"|"rate_limited"|"throttled"|"too_many_connections"|"peer_absent"|"slow_reader"|"displaced"|"signed_out"|"restarting"|"unavailable"|"internal"} Code A code of an error. */
+/** @typedef {"still"|"auto_still"|"voice"} ContentKind What a piece of content is. */
+
+/** @typedef {"asked"|"taking"|"declined"} StillStep Where the asking for a photograph stands. */
+
+/** @typedef {"malformed"|"too_large"|"out_of_order"|"version_unsupported"|"binary_unsupported"|"hello_timeout"|"unauthenticated"|"token_invalid"|"token_expired"|"origin_forbidden"|"credentials_invalid"|"code_invalid"|"invitation_used"|"resume_invalid"|"takeover_refused"|"forbidden"|"not_found"|"wrong_state"|"ring_over"|"consult_over"|"consent_missing"|"account_exists"|"password_weak"|"rate_limited"|"content_type"|"content_metadata"|"content_size"|"content_offset"|"content_hash"|"content_quota"|"throttled"|"too_many_connections"|"peer_absent"|"slow_reader"|"displaced"|"signed_out"|"restarting"|"unavailable"|"internal"} Code A code of an error. */
 
 /**
  * RTCSessionDescriptionInit (W3C webrtc §4.6); `pranswer` and `rollback` stay inside a browser.
@@ -146,8 +151,12 @@ export const RETRY_CODES = [
  * @property {number} since When the patient began to wait; UTC epoch seconds.
  * @property {PostView} [post]
  * @property {boolean} [present] Whether the patient's page is connected.
+ * @property {string} [keeper] Who put this call on hold, and is rung first when the patient is back.
+ * @property {"bad"|"excellent"|"fair"|"good"|"poor"} [quality] Of a call, on the operator's board: its worse direction.
+ * @property {"both"|"patient"|"server"|"specialist"|"unknown"} [weak] Whose link that comes from; `server`: from neither.
  * @property {number} [callbackBy]
  * @property {string} [contact] For a promised call-back only, and for specialists only.
+ * @property {number} [messages] What the patient wrote, said or showed since somebody answered; specialists read it by `messages`.
  */
 
 /**
@@ -164,6 +173,7 @@ export const RETRY_CODES = [
  * @property {string[]} [signs]
  * @property {boolean} [interpreterNeeded]
  * @property {PostView} [post]
+ * @property {"good-picture"|"messages"|"slow-picture"|"small-picture"|"unknown"|"voice"|"voice-with-gaps"} [outlook] What the patient's link can carry, where it has been measured.
  */
 
 /**
@@ -260,6 +270,7 @@ export const RETRY_CODES = [
  * @property {"passive"} setup The relay is the DTLS client, always.
  * @property {MediaAnswer} audio
  * @property {MediaAnswer} video
+ * @property {boolean} [saveData] The browser was asked to save data (`navigator.connection.saveData`): the link is asked for less.
  */
 
 /**
@@ -281,6 +292,15 @@ export const RETRY_CODES = [
  */
 
 /**
+ * When a page stops its picture by itself, whether or not anybody can be told.
+ * @typedef {object} Brake
+ * @property {number} noReportMs Nothing new was heard of what it sends (`remote-inbound-rtp`) for so long.
+ * @property {number} roundTripMs Or the round trip was longer than this at `polls` looks in a row, `poll_ms` apart.
+ * @property {number} polls
+ * @property {number} pollMs
+ */
+
+/**
  * The most that a page may send now: the minimum of its own up-link and what its slowest watcher can take.
  * @typedef {object} Limits
  * @property {number} videoMaxBps Of the picture, headers and retransmissions not counted; 0 = no picture.
@@ -291,6 +311,52 @@ export const RETRY_CODES = [
  * @property {boolean} [fec]
  * @property {boolean} [dtx]
  * @property {"first"|"no"|"yes"} [red]
+ * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} [rung]
+ * @property {"back"|"brake"|"loss"|"proved"|"queue"|"rate"|"redundancy"|"silence"|"start"|"watcher"|"wish"} [reason] Why it is this rung, or these settings of it.
+ * @property {boolean} [detail] Resolution matters more than frame rate: `degradationPreference`.
+ * @property {number} [stillsBps] What stills and messages may use of the up-link beside the call; 0 = nothing.
+ * @property {Brake|null} [brake] None: no picture is sent, there is nothing to stop.
+ */
+
+/**
+ * What an `entry` of kind `still` or `voice` stands for; its bytes are fetched by `content_read`.
+ * @typedef {object} ContentView
+ * @property {ContentKind} kind
+ * @property {string} mime
+ * @property {number} bytes
+ * @property {string} sha256
+ * @property {number} [durationMs]
+ * @property {string} [previewOf] The key of the sharper picture that this one announces.
+ */
+
+/**
+ * One line of what was written and said.
+ * @typedef {object} MessageLine
+ * @property {number} at
+ * @property {string} author The role.
+ * @property {string} key
+ * @property {string} [by]
+ * @property {string} [text]
+ * @property {ContentView} [content]
+ */
+
+/**
+ * What a relay measured of one leg's link.
+ * @typedef {object} LegLink
+ * @property {string} leg
+ * @property {number|null} rttMs
+ * @property {number} upLoss From the page to the relay.
+ * @property {number} downLoss
+ * @property {number} upBps What it was seen to carry; 0 = not known, nobody has filled it.
+ * @property {number} downBps
+ */
+
+/**
+ * How one direction of a call is, in one word.
+ * @typedef {object} DirectionQuality
+ * @property {"bad"|"excellent"|"fair"|"good"|"poor"} word
+ * @property {"codec"|"delay"|"frame-rate"|"frozen"|"loss"|"none"} [reason]
+ * @property {"both"|"other"|"own"|"server"|"unknown"} [where]
  */
 
 /**
@@ -403,6 +469,14 @@ export const RETRY_CODES = [
  * @property {string} consult
  * @property {Specialty} specialty
  * @property {string} [reason]
+ */
+
+/**
+ * Put a call on hold whose patient's link is down, to take others meanwhile: it rings here first when they are back.
+ * @typedef {object} Hold
+ * @property {"hold"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
  */
 
 /**
@@ -546,6 +620,98 @@ export const RETRY_CODES = [
  */
 
 /**
+ * What the link of a leg that waits was measured to carry; passed on to a patient's page as `outlook`.
+ * @typedef {object} LegProbed
+ * @property {"leg_probed"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} leg
+ * @property {"good-picture"|"messages"|"slow-picture"|"small-picture"|"unknown"|"voice"|"voice-with-gaps"} outlook
+ * @property {number} upBps
+ * @property {number} downBps
+ * @property {number|null} [rttMs]
+ */
+
+/**
+ * This page has stopped its picture by itself (`limits.brake`); only the relay raises it again.
+ * @typedef {object} Braked
+ * @property {"braked"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} leg
+ */
+
+/**
+ * What matters to the one who looks, of all that the others send: motion, detail, or the voice alone.
+ * @typedef {object} Wish
+ * @property {"wish"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {"detail"|"motion"|"voice"} wish
+ */
+
+/**
+ * Begin to send content, or go on with it: the same `key` resumes where the server has it; answered by `content_open`.
+ * @typedef {object} ContentBegin
+ * @property {"content_begin"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} key Names the content within the consult, for good.
+ * @property {ContentKind} kind
+ * @property {string} mime `image/jpeg` for pictures; `audio/webm`, `audio/ogg` or `audio/mp4` for voice.
+ * @property {number} bytes
+ * @property {string} sha256 Of the whole content, in hex.
+ * @property {number} [durationMs] Of a voice message.
+ * @property {string|null} [previewOf] Of a small picture: the key of the sharper one that follows.
+ */
+
+/**
+ * Fetch some bytes of content; they come as binary frames, then `ok`. The reader sets the pace.
+ * @typedef {object} ContentRead
+ * @property {"content_read"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} key
+ * @property {number} handle Stands in the frames.
+ * @property {number} offset
+ * @property {number} bytes
+ * @property {number} [pieceBytes] Data in one frame.
+ */
+
+/**
+ * Ask for a photograph (specialist), or say what becomes of it (patient). Forwarded, never stored.
+ * @typedef {object} StillRequest
+ * @property {"still"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {StillStep} step
+ */
+
+/**
+ * A specialist reads what a patient who was promised a call-back wrote and said; answered by `messages`. Who reads is recorded in the consult.
+ * @typedef {object} MessagesRequest
+ * @property {"messages"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ */
+
+/**
+ * What this page received in the last seconds of a call; for words and metrics, never stored. `data` in base 64: round trip of the pair in ms (2 octets, big endian), Opus rate of what this page sends / 500 (0 = nothing), frame length of it in ms, lines of the picture received / 8, flags (1 a picture is sent, 2 the microphone is muted, 4 taken by the system, 8 the page is hidden). Then for each second: its length, sound received, of that concealed (silence not counted), in so many bursts, jitter buffer in 10 ms, frames decoded, time in gaps over 1 s between frames; spans in 20 ms. All are differences of webrtc-stats counters. At most one in 2 s counts.
+ * @typedef {object} Reception
+ * @property {"reception"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} data
+ */
+
+/**
+ * What a relay measured of its legs in calls, each every 5 s: which of a call's two links is the weak one.
+ * @typedef {object} LegLinks
+ * @property {"leg_links"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {LegLink[]} links
+ */
+
+/**
  * The hello was accepted. What this participant must know follows in `consult`, `entry`, `desk`, `board`.
  * @typedef {object} Welcome
  * @property {"welcome"} type
@@ -607,6 +773,7 @@ export const RETRY_CODES = [
  * @property {Outcome} [outcome]
  * @property {string} [summary]
  * @property {string} [note] For the specialist only.
+ * @property {boolean} [kept] The call was put on hold: the specialist who was in it is rung first.
  * @property {TakeoverView[]} [takeovers]
  * @property {number} [endedAt]
  */
@@ -618,11 +785,12 @@ export const RETRY_CODES = [
  * @property {string} consult
  * @property {number} cursor
  * @property {number} at
- * @property {"accepted"|"back"|"chat"|"device_changed"|"ended"|"joined"|"lost"|"transferred"} kind
+ * @property {"accepted"|"back"|"chat"|"device_changed"|"ended"|"held"|"joined"|"lost"|"still"|"transferred"|"voice"} kind
  * @property {string} [author] The role that did it; empty = time did.
  * @property {string} [by] The specialist who did it: after a transfer there were two.
  * @property {string} [key]
  * @property {string} [text]
+ * @property {ContentView} [content] Of a photograph or a voice message, which is fetched by `key`.
  */
 
 /**
@@ -758,13 +926,116 @@ export const RETRY_CODES = [
  */
 
 /**
+ * What the other side may send to this page now, and why; sent when that becomes another rung.
+ * @typedef {object} PeerLink
+ * @property {"peer_link"} type
+ * @property {string} consult
+ * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} rung
+ * @property {"back"|"brake"|"loss"|"proved"|"queue"|"rate"|"redundancy"|"silence"|"start"|"watcher"|"wish"} reason
+ */
+
+/**
+ * What the patient's link will make possible, measured while the patient waits.
+ * @typedef {object} Outlook
+ * @property {"outlook"} type
+ * @property {string} consult
+ * @property {"good-picture"|"messages"|"slow-picture"|"small-picture"|"unknown"|"voice"|"voice-with-gaps"} outlook
+ * @property {number} upBps From the patient; 0 = not known.
+ * @property {number} downBps
+ * @property {number} [rttMs]
+ */
+
+/**
+ * The page of a leg has stopped its picture by itself.
+ * @typedef {object} LegBraked
+ * @property {"braked"} type
+ * @property {string} leg
+ */
+
+/**
+ * What matters to one participant of a consult, of all that the others send.
+ * @typedef {object} Wished
+ * @property {"wish"} type
+ * @property {string} consult
+ * @property {string} participant
+ * @property {"detail"|"motion"|"voice"} wish
+ */
+
+/**
+ * Pieces may be sent under this handle, from `offset` on; with `done` the content is there already.
+ * @typedef {object} ContentOpen
+ * @property {"content_open"} type
+ * @property {number} re
+ * @property {number} handle
+ * @property {number} offset
+ * @property {boolean} [done]
+ */
+
+/**
+ * Everything below `offset` has arrived, everything below `kept` is durable.
+ * @typedef {object} ContentAck
+ * @property {"content_ack"} type
+ * @property {number} handle
+ * @property {number} offset
+ * @property {number} kept
+ */
+
+/**
+ * The handle is over: the content is there whole and durable, or refused with a code.
+ * @typedef {object} ContentClosed
+ * @property {"content_closed"} type
+ * @property {number} handle
+ * @property {Code} [code]
+ */
+
+/**
+ * How much of the other side's content has arrived at the server; for an automatic picture, that it can be fetched.
+ * @typedef {object} ContentProgress
+ * @property {"content_progress"} type
+ * @property {string} consult
+ * @property {string} key
+ * @property {ContentKind} kind
+ * @property {number} bytes
+ * @property {number} received
+ * @property {string} [previewOf]
+ */
+
+/**
+ * The other side asks for a photograph, takes one, or declines.
+ * @typedef {object} Still
+ * @property {"still"} type
+ * @property {string} consult
+ * @property {StillStep} step
+ */
+
+/**
+ * What was written and said in a consult so far, oldest first.
+ * @typedef {object} Messages
+ * @property {"messages"} type
+ * @property {number} re
+ * @property {string} consult
+ * @property {MessageLine[]} lines
+ */
+
+/**
+ * How the call is, sent when a word changes.
+ * @typedef {object} Quality
+ * @property {"quality"} type
+ * @property {string} consult
+ * @property {DirectionQuality} [mine] What this page hears and sees; missing = nothing to judge.
+ * @property {DirectionQuality} [theirs] What the other side hears and sees of this one.
+ * @property {"muted"|"none"|"on"|"taken"} [microphone] The other side's.
+ * @property {boolean} [hidden] The other side's page is in the background.
+ */
+
+/**
  * What a page sends.
- * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg} ClientMessage
+ * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Hold|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg|LegProbed|Braked|Wish|ContentBegin|ContentRead|StillRequest|MessagesRequest|Reception|LegLinks} ClientMessage
  */
 
 /**
  * What a page receives.
- * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg} ServerMessage
+ * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|ContentOpen|ContentAck|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
  */
 
 /**

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from auth.roles import Role
+from signalling.quality_metrics import Measured
 from signalling.metrics import LABEL_VALUES, MESSAGE_TYPES, Metrics, make_registry
 from signalling.wire.codes import Code
 from signalling.wire.messages import RestartReport, SetupReport
@@ -63,6 +64,9 @@ def exercise(metrics: Metrics) -> None:
         metrics.restart(RestartReport(id=1, consult="c", trigger=trigger, recovered_ms=recovered))
     for ending in (*Outcome, ConsultState.ABANDONED, ConsultState.EXPIRED):
         metrics.consult_ended(ending)
+    for role, route in product((Role.PATIENT, Role.SPECIALIST), ("direct", "relayed")):
+        measured = Measured((80.0,), 0.01, 0.02, 12.0, 0.4, 5.0, "good", "patient")
+        metrics.quality.received(role, route, measured)
     metrics.build("0.1.0", "embedded")
 
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operator's page: the live board.
 
-import {URGENCY_ORDER, byNeed, byState, figures, operatorPageState} from "../board.js";
+import {URGENCY_ORDER, byNeed, byQuality, byState, figures, operatorPageState} from "../board.js";
 import {byDeadline, inOrder} from "../desk.js";
 import {$, el, onclick, show} from "../dom.js";
 import {_} from "../i18n.js";
@@ -42,7 +42,7 @@ function renderBoard(board) {
   renderTakeovers(board);
   cases("waiting", inOrder(board.waiting ?? []), "wait");
   cases("callbacks", byDeadline(board.callbacks ?? []), "callback");
-  cases("calls", [...(board.calls ?? [])].sort((a, b) => a.since - b.since), "call");
+  cases("calls", byQuality(board.calls ?? []), "call");
   const specialists = byState(board.specialists ?? []);
   fillList($("specialists"), specialists, (each) => each.account, specialistRow);
   show("specialists-none", !specialists.length);

@@ -40,6 +40,7 @@ const REASONS = {
   nobody_on_call: _("No specialist is on call just now."),
   nobody_answered: _("No specialist could answer just now."),
   waited_too_long: _("You have waited too long already."),
+  link_lost: _("The connection was lost for too long."),
 };
 
 const title = document.title;
@@ -49,14 +50,39 @@ const session = new Session({
   getToken: (expired) => door.token(expired),
   onchange: () => render(),
   ontrack: (kind, track) => media?.receive(kind, track),
+  onmessage: (message) => status?.receive(message),
   storage: globalThis.localStorage,
 });
 /** The person's devices and the other side's picture, as soon as that part of the page is there. @type {Media | null} */
 let media = null;
+/** What is going on in words, as soon as that part is there. @type {import("./patient_status.js").Status | null} */
+let status = null;
+/** @type {Late<typeof import("./patient_status.js").parts>} */
+const later = new Late(document.body.dataset["status"] ?? "", {
+  onload: ({Status}) => {
+    status = new Status({session, devices: () => media?.devices ?? null});
+    render();
+  },
+  onfail: () => {},
+});
+/** Photographs and voice messages, as soon as that part is there. @type {import("./patient_content.js").Extra | null} */
+let extra = null;
+/** @type {Late<typeof import("./patient_content.js").parts>} */
+const latest = new Late(document.body.dataset["content"] ?? "", {
+  onload: ({Extra}) => {
+    const made = extra = new Extra({session, devices: () => media?.devices ?? null, render: () => render()});
+    chat.extend((entry) => made.line(entry));
+    render();
+  },
+  onfail: () => {},
+});
+/** @type {Late<typeof import("./call.js").parts>} */
 const late = new Late(document.body.dataset["call"] ?? "", {
   onload: (parts) => {
     media = new parts.Media((kind, track) => session.setTrack(kind, track));
     session.attach(parts.Endpoints);
+    later.start();
+    latest.start();
     if (CALL.includes(document.body.dataset["state"] ?? "")) media.begin();
     render();
   },
@@ -107,7 +133,9 @@ function render() {
   if (state === "error") say("errortext", refusal({code: linkCode}));
   if (!view) return;
   renderEmergency();
+  extra?.render(state);
   if (waits) renderWait(view);
+  if (waits) status?.renderWait(view);
   if (call) renderCall();
   if (state === "ended") renderEnd(view);
   if (call || waits) {
@@ -174,17 +202,11 @@ function day(at) {
 
 function renderCall() {
   const view = session.consult;
-  const {link, endpoint} = session.state;
   const name = view?.peer?.name || _("the specialist");
   say("peer", _("In a call with {name}", {name}));
-  const away = view?.away?.includes("specialist");
-  let note = "";
-  if (away && endpoint !== "connected") note = _("The specialist's connection is lost. We keep the call for you.");
-  else if (endpoint === "interrupted") note = _("The connection is interrupted. Please stay, the call comes back by itself.");
-  else if (link !== "open") note = _("The connection to our service is lost. We try again by ourselves; you can go on talking.");
-  else if (endpoint !== "connected") note = _("Connecting picture and sound …");
-  say("callnote", note);
-  media?.renderPicture(endpoint === "connected" ? (session.endpoint?.stats()?.pictureAgeMs ?? 0) : 0, name);
+  if (view) status?.render(view);
+  const shown = session.state.endpoint === "connected" && !status?.says;
+  media?.renderPicture(shown ? (session.endpoint?.stats()?.pictureAgeMs ?? 0) : 0, name);
 }
 
 /** @param {ConsultView} view */

@@ -15,6 +15,7 @@ const clock = new Intl.DateTimeFormat(lang, {hour: "2-digit", minute: "2-digit"}
 const NOTES = {
   accepted: _("The specialist has joined."),
   transferred: _("You are handed over to another specialist."),
+  held: _("The call is kept until you are back."),
   device_changed: _("The consult moved to another device."),
   ended: _("The consult has ended."),
 };
@@ -27,6 +28,8 @@ export function timeOf(at) {
 /** The list of messages and the field below. */
 export class Chat {
   #shown = "";
+  /** Makes lines of photographs and voice messages, once that part of the page is there. @type {(entry: Entry) => HTMLElement[] | null} */
+  #special = () => null;
 
   /** @param {(text: string) => void} onsend @param {(key: string) => void} onretry */
   constructor(onsend, onretry) {
@@ -42,6 +45,12 @@ export class Chat {
     });
   }
 
+  /** @param {(entry: Entry) => HTMLElement[] | null} special */
+  extend(special) {
+    this.#special = special;
+    this.#shown = "";
+  }
+
   /** @param {Entry[]} entries @param {Line[]} unsent @param {boolean} over */
   render(entries, unsent, over) {
     $("chatform").hidden = over;
@@ -51,7 +60,7 @@ export class Chat {
     const lines = entries.flatMap((entry) => {
       if (entry.kind === "chat") return [bubble(entry.text ?? "", entry.author === "patient", timeOf(entry.at))];
       const note = NOTES[entry.kind];
-      return note ? [el("li", {className: "note"}, `${timeOf(entry.at)} · ${note}`)] : [];
+      return this.#special(entry) ?? (note ? [el("li", {className: "note"}, `${timeOf(entry.at)} · ${note}`)] : []);
     });
     for (const {text, key: line, failed} of unsent) {
       const mark = failed

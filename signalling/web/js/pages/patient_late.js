@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of the page that makes calls comes by itself after the first paint, so that joining never waits for it.
 
-/** @typedef {typeof import("./call.js").parts} Parts */
-
 /** First and longest wait between tries. */
 const LATE_RETRY_FIRST_MS = 1_000;
 const LATE_RETRY_MAX_MS = 15_000;
@@ -11,7 +9,10 @@ const LATE_WITHIN_MS = 20_000;
 /** An hour of tries; a page without it that long is loaded again by hand. */
 const LATE_TRIES = 240;
 
-/** Loads the rest of the page, again until it is there. */
+/**
+ * Loads the rest of the page, again until it is there.
+ * @template Parts what it exports
+ */
 export class Late {
   /** Whether the last try failed. */
   failed = false;

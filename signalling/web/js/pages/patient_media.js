@@ -16,7 +16,7 @@ const PICTURE_AGE_MS = 4_000;
 const NOT_FREE = ["missing", "busy"];
 
 /** @param {DeviceState} state */
-const open = (state) => ["live", "muted", "silent"].includes(state);
+const open = (state) => ["live", "muted", "taken", "silent"].includes(state);
 
 /** The person's devices with their buttons, and the other side's picture. */
 export class Media {
@@ -161,7 +161,7 @@ function trouble({audio, video}) {
   if (NOT_FREE.includes(audio)) return _("No microphone is free. Please close other apps that use it.");
   if (video === "denied") return _("The browser does not allow the camera. You can talk without it.");
   if (NOT_FREE.includes(video)) return _("No camera is free. You can talk without it.");
-  if (video === "silent") return _("Your camera gives no picture.");
+  if (video === "silent" || video === "taken") return _("Your camera gives no picture.");
   if (audio === "asking") return _("The browser asks for camera and microphone. Please tap “Allow”.");
   return "";
 }

@@ -5,6 +5,7 @@ import {groupCode} from "../codes.js";
 import {$, el, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
 import {LANGUAGES, SPECIALTIES, URGENCIES, languageName, refusalText, span} from "../labels.js";
+import {callQuality} from "../quality_words.js";
 import {attempt, choices, codeOf, complain, dayAndTime, dialog, timeOfDay, toast} from "./staff.js";
 
 /** @import {Session} from "../session.js" */
@@ -77,7 +78,9 @@ export function caseRow(item, kind, ...actions) {
       el("span", {className: "presence", "data-present": item.present !== false},
         item.present === false ? _("Away: page not connected") : _("Present")),
       item.state === "ringing" ? ` · ${_("a specialist is being rung")}` : "",
-      item.state === "interrupted" ? ` · ${_("interrupted, being brought back")}` : ""),
+      item.state === "interrupted" ? ` · ${_("interrupted, being brought back")}` : "",
+      item.keeper ? ` · ${_("call on hold: rings first at who was in it")}` : ""),
+    item.quality ? el("p", {className: "case-facts", "data-quality": item.quality}, _("Quality"), ": ", callQuality(item)) : null,
     item.contact ? el("p", {className: "contact"}, _("Phone"), " ", phoneLink(item.contact)) : null,
     actions.length ? el("div", {className: "case-actions"}, ...actions) : null,
   );

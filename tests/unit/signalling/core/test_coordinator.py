@@ -72,7 +72,8 @@ def test_what_concerns_one_is_in_one_stream() -> None:
 
 
 JOINT = [
-    ev.Rung, ev.RingDeclined, ev.RingTimedOut, ev.Accepted, ev.Transferred, ev.Ended, ev.Abandoned,
+    ev.Rung, ev.RingDeclined, ev.RingTimedOut, ev.Accepted, ev.Transferred, ev.Held, ev.Ended,
+    ev.Abandoned,
 ]  # fmt: skip
 """What concerns a consult and a specialist, by what the words mean."""
 
@@ -80,9 +81,12 @@ JOINT = [
 @pytest.mark.parametrize("kind", JOINT, ids=lambda kind: kind.__name__)
 def test_each_joint_event_moves_both(kind: type[ev.Event]) -> None:
     """Every event of both streams is folded by both machines."""
-    story = {ev.Rung: "waiting", ev.Transferred: "in_call", ev.Ended: "in_call"}.get(
-        kind, "ringing"
-    )
+    story = {
+        ev.Rung: "waiting",
+        ev.Transferred: "in_call",
+        ev.Held: "interrupted",
+        ev.Ended: "in_call",
+    }.get(kind, "ringing")
     consult = consult_in(story)
     shared = [e for e in STORIES[story] if type(e) in JOINT]
     who = on_call(*shared)

@@ -4,12 +4,19 @@
 import pytest
 from msgspec.structs import replace
 
+from signalling.core import audience, lifecycle
 from signalling.core import events as ev
-from signalling.core import lifecycle
 from signalling.core.lifecycle import CALL, TERMINAL, TRANSITIONS, Consult, InvalidTransition
 from signalling.core.policy import ConsultPolicy
 from signalling.wire.codes import Code
-from signalling.wire.terms import CallbackReason, ConsultState, Outcome, Specialty, Urgency
+from signalling.wire.terms import (
+    CallbackReason,
+    ConsultState,
+    ContentKind,
+    Outcome,
+    Specialty,
+    Urgency,
+)
 from tests.support.consults import (
     ABANDONED,
     ACCEPTED,
@@ -53,8 +60,11 @@ accepted         | over      | over      | over      | in_call   | over        |
 side_lost        | -         | invited   | waiting   | ringing   | interrupted | -           | callback
 side_back        | -         | -         | -         | -         | -           | in_call     | -
 transferred      | -         | -         | -         | -         | waiting     | waiting     | -
+held             | -         | -         | -         | -         | -           | waiting     | -
 note_written     | -         | -         | -         | -         | in_call     | interrupted | -
 chat_sent        | -         | -         | waiting   | ringing   | in_call     | interrupted | callback
+content_added    | -         | -         | waiting   | ringing   | in_call     | interrupted | callback
+messages_opened  | -         | -         | -         | -         | -           | -           | callback
 routed           | -         | -         | waiting   | ringing   | in_call     | interrupted | callback
 callback_promised| -         | -         | callback  | -         | -           | -           | -
 callback_overdue | -         | -         | -         | -         | -           | -           | callback
@@ -68,6 +78,9 @@ account_changed  | -         | -         | -         | -         | -           |
 password_changed | -         | -         | -         | -         | -           | -           | -
 post_imported    | -         | -         | -         | -         | -           | -           | -
 erased           | -         | -         | -         | -         | -           | -           | -
+content_begun    | -         | -         | -         | -         | -           | -           | -
+content_stored   | -         | -         | -         | -         | -           | -           | -
+content_dropped  | -         | -         | -         | -         | -           | -           | -
 """
 """What each event makes of a consult in each state: the state after it, or why it is refused. Written by hand from what
 the service promises, never from the table that is tested. ``joined`` is invited, with a patient who fills in the form;
@@ -168,6 +181,7 @@ def refused(consult: Consult, event: ev.Event) -> Code:
         ("in_call", "ended"),
         ("interrupted", "transferred"),
         ("interrupted", "ended"),
+        ("interrupted", "held"),
     ],
 )
 def test_only_the_specialist_concerned(story: str, tag: str) -> None:
@@ -207,13 +221,55 @@ def test_a_chat_line_is_recorded_once() -> None:
     assert consult.chat_keys == {KEY, "chat-key-2"}
 
 
-@pytest.mark.parametrize("story", ["waiting", "ringing", "callback"])
-def test_only_the_patient_writes_before_the_call(story: str) -> None:
-    """A specialist who is being rung has not been let in yet: a line by anybody but the patient is refused."""
-    consult, line = event_for(story, "chat_sent")
-    assert refused(consult, replace_event(line, role=ev.SPECIALIST)) is Code.WRONG_STATE
-    in_call = consult_in("in_call")
-    assert fold(replace_event(line, role=ev.SPECIALIST), start=in_call).chat_keys == {KEY}
+@pytest.mark.parametrize("story", ["waiting", "ringing"])
+@pytest.mark.parametrize("tag", ["chat_sent", "content_added"])
+def test_only_the_patient_speaks_before_the_call(story: str, tag: str) -> None:
+    """A specialist who is being rung has not been let in yet: a line or a message by anybody but the patient is refused."""
+    consult, said = event_for(story, tag)
+    theirs = replace_event(said, role=ev.SPECIALIST, by=AYU)
+    if tag == "content_added":
+        theirs = replace_event(theirs, kind=ContentKind.VOICE)
+    assert refused(consult, theirs) is Code.WRONG_STATE
+    assert fold(theirs, start=consult_in("in_call")).unanswered == 0
+    by_a_colleague = replace_event(theirs, by=BUDI)
+    assert refused(consult_in("in_call"), by_a_colleague) is Code.WRONG_STATE
+
+
+def test_where_a_callback_is_owed_any_specialist_answers() -> None:
+    """The promise is everybody's: any specialist writes and speaks there, until somebody accepts."""
+    consult, line = event_for("callback", "chat_sent")
+    asked = fold(line, start=consult)
+    assert asked.unanswered == 1
+    answer = replace_event(line, role=ev.SPECIALIST, by=BUDI, key="chat-key-9")
+    assert fold(answer, start=asked).unanswered == 0
+    ring = ev.Rung(at=LATER, consult=C1, specialist=AYU, until=LATER + 30)
+    rung = fold(line, ring, start=consult)
+    assert fold(answer, start=rung).unanswered == 0
+    accepted = fold(ev.Accepted(at=LATER, consult=C1, specialist=AYU), start=rung)
+    assert accepted.unanswered == 0
+    assert refused(accepted, answer) is Code.WRONG_STATE
+
+
+def test_content_is_there_once_and_a_consult_holds_so_much() -> None:
+    """The same key, a photograph by a specialist, and what goes beyond the consult's share are refused by their codes."""
+    consult, added = event_for("in_call", "content_added")
+    after = fold(added, start=consult)
+    assert (after.content_bytes, after.unanswered) == (40_000, 1)
+    assert refused(after, added) is Code.WRONG_STATE
+    assert refused(consult, replace_event(added, role=ev.SPECIALIST, by=AYU)) is Code.FORBIDDEN
+    much = replace_event(added, key="still-key-2", bytes=audience.CONTENT_MAX_BYTES)
+    assert refused(after, much) is Code.CONTENT_QUOTA
+    preview = replace_event(added, key="still-key-3", preview_of="still-key-1")
+    assert fold(preview, start=after).unanswered == 1
+
+
+def test_who_opens_the_messages_is_recorded_once() -> None:
+    """Each specialist's reading is one event; where no call-back is owed there is nothing to open."""
+    consult, opened = event_for("callback", "messages_opened")
+    after = fold(opened, start=consult)
+    assert after.readers == {BUDI}
+    assert refused(after, opened) is Code.WRONG_STATE
+    assert fold(replace_event(opened, specialist=AYU), start=after).readers == {AYU, BUDI}
 
 
 def test_a_side_is_lost_once_and_back_once() -> None:
@@ -394,6 +450,44 @@ def test_requests_do_not_pile_up() -> None:
     consult = fold(newer, start=consult_in("waiting"))
     assert [t.request for t in consult.takeovers] == ["request-2"]
     assert consult.refused == {REQUEST}
+
+
+def test_a_call_on_hold_waits_for_its_patient() -> None:
+    """On hold: kept from the loss on, with no specialist in it; back: a search that begins then; accepted: as any call."""
+    consult, held = event_for("interrupted", "held")
+    consult = fold(held, start=consult)
+    assert (consult.keeper, consult.specialist, consult.accepted_at) == (AYU, None, None)
+    assert lifecycle.on_hold(consult)
+    assert lifecycle.deadline(consult, POLICY) == PATIENT_LOST.at + POLICY.keep_s
+    missed = lifecycle.on_deadline(consult, PATIENT_LOST.at + POLICY.keep_s, POLICY)
+    assert isinstance(missed, ev.CallbackPromised)
+    assert missed.reason is CallbackReason.LINK_LOST
+    back = ev.SideBack(at=LATER + 60, consult=C1, role=ev.PATIENT)
+    consult = fold(back, start=consult)
+    assert not lifecycle.on_hold(consult)
+    assert lifecycle.deadline(consult, POLICY) == back.at + 900
+    ring = replace_event(RUNG, at=LATER + 61, until=LATER + 91)
+    for taken, keeper in ((AYU, None), (BUDI, None)):
+        again = fold(replace_event(ring, specialist=taken), start=consult)
+        assert again.keeper == AYU
+        accepted = replace_event(ACCEPTED, specialist=taken, at=LATER + 62)
+        assert fold(accepted, start=again).keeper is keeper
+
+
+@pytest.mark.parametrize("kind", [ev.RingTimedOut, ev.RingDeclined])
+def test_who_does_not_take_it_up_again_has_given_it_away(kind: type[ev.Event]) -> None:
+    """A missed or declined ring of a call on hold makes it everybody's."""
+    consult, held = event_for("interrupted", "held")
+    back = ev.SideBack(at=LATER + 1, consult=C1, role=ev.PATIENT)
+    consult = fold(held, back, replace_event(RUNG, at=LATER + 2), start=consult)
+    assert fold(samples(consult, LATER + 3)[kind], start=consult).keeper is None
+
+
+def test_a_call_is_put_on_hold_only_while_the_patient_is_away() -> None:
+    """With the specialist's own link down, or with both here, there is nobody to wait for."""
+    for story in ((SPECIALIST_LOST,), ()):
+        consult = fold(*story, start=consult_in("in_call"))
+        assert refused(consult, samples(consult, LATER)[ev.Held]) is Code.WRONG_STATE
 
 
 def test_the_newest_note_counts_and_the_outcome_is_kept() -> None:

@@ -80,6 +80,50 @@ def test_the_wait_counts_from_the_intake_also_after_a_transfer() -> None:
     assert rings([waiting("new", since=T0), moved], [specialist()]) == [("moved", AYU)]
 
 
+def kept(name: str = C1, **changes: Any) -> Consult:
+    """Return a consult that Ayu put on hold and whose patient is back."""
+    return waiting(name, **({"keeper": AYU, "search_since": NOW} | changes))
+
+
+def busy(who: Candidate) -> Candidate:
+    state = SpecialistState.IN_CALL
+    return replace(who, presence=msgspec.structs.replace(who.presence, state=state))
+
+
+def test_who_is_back_comes_before_all_but_red() -> None:
+    """A patient whose call was on hold is rung for ahead of earlier yellow and green ones; an emergency goes first."""
+    back = kept(urgency=GREEN, since=T0 + 5)
+    others = [waiting("yellow", urgency=YELLOW), waiting("green", urgency=GREEN)]
+    assert rings([*others, back], [specialist(AYU)]) == [(C1, AYU)]
+    red = waiting("red", urgency=RED, since=T0 + 9)
+    assert rings([*others, back, red], [specialist(AYU)]) == [("red", AYU)]
+
+
+def test_the_one_who_knows_the_patient_is_rung_first() -> None:
+    """Who put the call on hold is rung before who fits better or has rested longer."""
+    better = specialist(BUDI, specialties=(SURGERY,), languages=("id",))
+    keeper = specialist(AYU, languages=("en",), last_call_at=T0 + 9)
+    assert rings([kept(specialty=SURGERY)], [better, keeper]) == [(C1, AYU)]
+
+
+def test_others_are_rung_when_the_keeper_is_not_to_be_had() -> None:
+    """While the keeper is in a call nobody else is rung for `reunite_s`; at once if the keeper is not on call."""
+    other = specialist(BUDI)
+    rota = [busy(specialist(AYU)), other]
+    assert rings([kept()], rota) == []
+    assert rings([kept()], rota, NOW + POLICY.reunite_s - 1) == []
+    assert rings([kept()], rota, NOW + POLICY.reunite_s) == [(C1, BUDI)]
+    assert rings([kept()], [other]) == [(C1, BUDI)]
+
+
+def test_nobody_is_rung_and_nothing_promised_while_the_patient_of_a_kept_call_is_away() -> None:
+    """On hold nothing happens before the time runs out that the consult is kept."""
+    away = kept(away=frozenset({ev.PATIENT}), away_since=T0)
+    late = NOW + POLICY.nobody_s + 1
+    assert match([away], [specialist(AYU)], late, POLICY) == []
+    assert match([away], [], late, POLICY) == []
+
+
 # -- choice ----------------------------------------------------------------------------------------
 
 

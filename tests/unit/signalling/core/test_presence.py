@@ -47,6 +47,7 @@ ring_timed_out | -         | -         | available | -         | -
 accepted       | over      | over      | in_call   | over      | over
 abandoned      | -         | -         | available | -         | -
 transferred    | -         | -         | -         | available | off_call
+held           | -         | -         | -         | available | off_call
 ended          | -         | -         | -         | available | off_call
 """
 """What each event makes of a specialist in each state; any other event is refused in every state."""
@@ -105,6 +106,7 @@ def test_the_product_is_full() -> None:
         ("ringing", "abandoned"),
         ("in_call", "ended"),
         ("in_call", "transferred"),
+        ("in_call", "held"),
     ],
 )
 def test_events_of_another_consult_or_specialist(story: str, tag: str) -> None:
@@ -138,7 +140,7 @@ def test_rest_counts_from_the_end_of_the_last_call() -> None:
     assert who_is("available").last_call_at == 0
     assert who_is("ringing").last_call_at == 0
     assert who_is("in_call").last_call_at == ACCEPTED.at
-    for tag in ("ended", "transferred"):
+    for tag in ("ended", "transferred", "held"):
         assert presence.apply(who_is("in_call"), SAMPLES[tag]).last_call_at == LATER
     declined = presence.apply(who_is("ringing"), SAMPLES["ring_declined"])
     assert declined.last_call_at == 0

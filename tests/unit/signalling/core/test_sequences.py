@@ -47,7 +47,7 @@ numbers = st.tuples(st.integers(0, 4), st.sampled_from([0, 0, 0, 1, 2, 5]))
 accounts = st.sampled_from(SPECIALISTS)
 urgencies = st.sampled_from(Urgency)
 roles = st.sampled_from(ROLES)
-deeds = st.sampled_from(["hands over", "notes", "ends"])
+deeds = st.sampled_from(["hands over", "notes", "ends", "holds"])
 
 
 class House(RuleBasedStateMachine):
@@ -246,7 +246,7 @@ class House(RuleBasedStateMachine):
 
     @rule(number=numbers, account=accounts, what=deeds)
     def works(self, number: tuple[int, int], account: AccountId, what: str) -> None:
-        """Anybody hands over, writes a note in, or ends any consult."""
+        """Anybody hands over, writes a note in, puts on hold or ends any consult."""
         if consult := self.any_consult(number):
             at, name = self.now, consult.id
             event: ev.Event = ev.NoteWritten(at=at, consult=name, content="n")
@@ -254,6 +254,8 @@ class House(RuleBasedStateMachine):
                 event = ev.Transferred(
                     at=at, consult=name, specialist=account, specialty=Specialty.SURGERY
                 )
+            elif what == "holds":
+                event = ev.Held(at=at, consult=name, specialist=account)
             elif what == "ends":
                 event = ev.Ended(
                     at=at,
@@ -264,6 +266,8 @@ class House(RuleBasedStateMachine):
                 )
             present = self.consults[name]
             right = present.state in CALL and (what == "notes" or present.specialist == account)
+            if what == "holds":
+                right = right and ev.PATIENT in present.away
             assert self.commit(consult, [event]) == right
 
     @precondition(lambda self: any(c.state in CALL for c in self.consults.values()))

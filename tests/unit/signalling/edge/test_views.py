@@ -225,7 +225,7 @@ def test_a_queue_names_nobody() -> None:
     """A line of the queue has these fields and no other: none of them is a name or a complaint."""
     assert set(QueueItem.__struct_fields__) == {
         "consult", "state", "urgency", "specialty", "language", "since", "post", "present",
-        "callback_by", "contact",
+        "keeper", "quality", "weak", "callback_by", "contact", "messages",
     }  # fmt: skip
     item = views.queue_item(noted("waiting"), POST)
     assert not said_in(item)
@@ -340,6 +340,7 @@ LINES = {
     ev.PatientJoined: ("joined", "patient"),
     ev.Accepted: ("accepted", "specialist"),
     ev.Transferred: ("transferred", "specialist"),
+    ev.Held: ("held", "specialist"),
     ev.SideLost: ("lost", "patient"),
     ev.SideBack: ("back", "patient"),
     ev.TakeoverDecided: ("device_changed", "patient"),

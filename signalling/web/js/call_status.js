@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a call is, looked at once a second: the sentence for the person, the figures for the node. No DOM.
+
+import {LinkWords} from "./link_words.js";
+import {received} from "./received.js";
+import {Reception} from "./reception.js";
+
+/** @typedef {import("./devices.js").Devices} Devices */
+/** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./transport.js").Message} Message */
+/** @typedef {import("./link_words.js").Verdict} Verdict */
+
+/** Chromium's own choice, where nobody set a limit. */
+const OPUS_BPS = 32_000;
+const FRAME_MS = 20;
+/** Rungs on which a message of figures is worth a frame of voice. */
+const THIN = ["text", "voice-min", "voice"];
+/** Looks come with every change too; figures are taken no more often than this. */
+const EACH_MS = 900;
+
+/** One call's. */
+export class CallStatus {
+  #words = new LinkWords();
+  #reception = new Reception();
+  /** @type {import("./wire.js").Quality | null} */
+  #quality = null;
+  #consult = "";
+  /** What the connection in use has counted, as of the last look. @type {import("./received.js").Received | null} */
+  received = null;
+  /** @type {unknown} */
+  #endpoint = null;
+  #lookedAt = -Infinity;
+  #options;
+
+  /** @param {{session: () => Session | null, devices: () => Devices | null}} options */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /** @param {Message} message */
+  receive(message) {
+    if (message.type === "quality") this.#quality = /** @type {any} */ (message);
+  }
+
+  /** What the service says of the call's two directions. */
+  get quality() {
+    return this.#quality?.consult === this.#consult ? this.#quality : null;
+  }
+
+  /** Since when nothing comes through, in the clock of `look`; 0 = it does. */
+  get since() {
+    return this.#words.since;
+  }
+
+  /**
+   * @param {import("./wire.js").ConsultView} view
+   * @param {number} now in ms
+   * @returns {Verdict} what is to be said
+   */
+  look(view, now) {
+    const session = this.#options.session();
+    if (!session) return this.#words.shown;
+    if (view.consult !== this.#consult) {
+      this.#consult = view.consult;
+      this.#quality = null;
+      this.#words.reset();
+      this.#reception.reset();
+    }
+    this.#measure(session, now);
+    const {link, endpoint, me, rungs} = session.state;
+    const {mine = null, theirs = null} = rungs ?? {};
+    const others = (view.away ?? []).some((role) => role !== me?.role);
+    return this.#words.look({
+      link: link === "open",
+      media: endpoint,
+      away: others || !view.peer?.instance,
+      mine,
+      theirs,
+      quality: this.quality,
+      microphone: this.#options.devices()?.state.audio ?? "off",
+    }, now);
+  }
+
+  /** @param {Session} session @param {number} now */
+  #measure(session, now) {
+    const endpoint = session.endpoint;
+    if (endpoint !== this.#endpoint) {
+      this.#reception.reset();
+      this.received = null;
+    }
+    this.#endpoint = endpoint;
+    if (!endpoint || now - this.#lookedAt < EACH_MS) return;
+    this.#lookedAt = now;
+    const limits = "limits" in endpoint ? endpoint.limits : null;
+    const devices = this.#options.devices();
+    const state = devices?.state.audio ?? "off";
+    const data = this.#reception.look(this.received = received(endpoint.stats()), {
+      picture: Boolean(devices?.tracks.video) && limits?.videoMaxBps !== 0,
+      opusBps: devices?.tracks.audio ? limits?.audioMaxBps ?? OPUS_BPS : 0,
+      frameMs: limits?.ptimeMs ?? FRAME_MS,
+      microphone: state === "muted" || state === "taken" ? state : "on",
+      hidden: globalThis.document?.visibilityState === "hidden",
+    }, now, THIN.includes(limits?.rung ?? ""));
+    if (data) session.transport.send("reception", {consult: this.#consult, data});
+  }
+}
