@@ -194,6 +194,10 @@ def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     """
     state, path = _without_outage(state, path, now)
     state = _noted(state, path, now)
+    if state.silent and path[0].silence_s >= HEARD_S:
+        # What is sent goes nowhere, and whoever sends can't be told: it would be told when the outage is over, and then
+        # a picture that is there at once would have to climb back.
+        return state, None
     below = _forced_down(state, path, now)
     if below is not None:
         target, reason = below

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from media.core.bwe.probe import ProbePlanner
 from media.core.bwe.reported import ReportedDownlinkEstimator
@@ -85,7 +85,9 @@ class _Ladder(_Run):
     def command(self, now: float) -> None:
         self.later(now + COMMAND_S, self.command)
         link = self.look(now)
-        self.state, move = decide(self.state, (link,), now)
+        # Of a way down the sender sits elsewhere: on a link as good, which is never silent.
+        path = (link,) if self.scenario.side == "up" else (replace(link, silence_s=0.0), link)
+        self.state, move = decide(self.state, path, now)
         climb = self.climb
         climb.path.append(link)
         climb.rungs.append((now, self.state.rung))

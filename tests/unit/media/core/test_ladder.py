@@ -148,15 +148,16 @@ def test_a_queue_that_stands_takes_a_rung() -> None:
 
 
 def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
-    """20 s of nothing: voice after 2 s; 1 s after the link is back a picture, in 2.5 s the rung."""
+    """A watcher hears nothing for 20 s: voice after 2 s; 1 s after the link is back a picture, in 2.5 s the rung."""
 
     def look(now: float) -> Path:
         dark = 5 <= now < 25
         # The smoothed loss contains the outage for some seconds.
         loss = 0.02 if now < 25 else 0.02 + 0.3 * 0.7 ** ((now - 25) / 2)
-        return (link(384e3, loss, 0.25, silence_s=now - 5 if dark else 0.05),)
+        return link(9e6), link(384e3, loss, 0.25, silence_s=now - 5 if dark else 0.05)
 
     before = settled(384e3, 0.02, 0.25)
+    before, _, _ = run(before, lambda _: (link(9e6), link(384e3, 0.02, 0.25)), 60, -60.0)
     state, moves, _ = run(before, look, 40)
     assert before.rung is state.rung is Rung.MEDIUM
     taken, *back = steps(moves)
@@ -165,6 +166,16 @@ def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
     assert [m.reason for m in back] == [Reason.BACK] * 3
     assert back[0].at <= 26
     assert back[-1].at <= 27.5
+
+
+def test_what_was_sent_before_an_outage_is_sent_after_it() -> None:
+    """The sender's own link is dark for 20 s: nobody can be told, so nothing is decided, and the picture is there at once."""
+    before = settled(384e3, 0.02, 0.25)
+    dark = lambda now: (link(384e3, 0.3, 0.25, silence_s=3 + now if now < 20 else 0.05),)  # noqa: E731
+    state, moves, _ = run(before, dark, 21)
+    assert not moves
+    assert state.rung is before.rung
+    assert not state.silent
 
 
 def test_the_pages_brake_is_raised_by_the_ladder_only() -> None:
