@@ -114,7 +114,11 @@ class InboundStream:
         index = self.reception.receive(packet, now)
         if index < 0:
             return ()
-        self.nacks.received(index, now)
+        nacks = self.nacks
+        if index == nacks.next_index:
+            nacks.next_index = index + 1
+        else:
+            nacks.received(index, now)
         if packet.payload_type == self._red_type:
             return self._receive_red(packet, now)
         out = self.hold.push(packet, now)

@@ -46,8 +46,10 @@ class _Missing:
 class NackScheduler:
     """What is missing of one received stream and when to ask for it."""
 
-    __slots__ = ("_missing", "_next", "reorder_s", "requested")
+    __slots__ = ("_missing", "next_index", "reorder_s", "requested")
 
+    next_index: int
+    """Of the packet that comes next if nothing is missing; -1 before the first."""
     reorder_s: float
     """Tolerance for reordering, learned."""
     requested: int
@@ -55,7 +57,7 @@ class NackScheduler:
 
     def __init__(self) -> None:
         self._missing: dict[int, _Missing] = {}
-        self._next = -1
+        self.next_index = -1
         self.reorder_s = MIN_REORDER_S
         self.requested = 0
 
@@ -64,20 +66,17 @@ class NackScheduler:
 
     def received(self, index: int, now: float) -> None:
         """Note that a packet came, by whatever way (hot path)."""
-        if index == self._next:
-            self._next = index + 1
+        if index == self.next_index:
+            self.next_index = index + 1
             return
-        self._out_of_order(index, now)
-
-    def _out_of_order(self, index: int, now: float) -> None:
-        expected = self._next
+        expected = self.next_index
         if index < expected:
             missing = self._missing.pop(index, None)
             if missing is not None and not missing.requests:
                 late_s = now - missing.noticed_at
                 self.reorder_s = min(MAX_REORDER_S, max(self.reorder_s, 1.25 * late_s))
             return
-        self._next = index + 1
+        self.next_index = index + 1
         if expected < 0 or index - expected > MAX_GAP:
             return
         self.reorder_s = max(MIN_REORDER_S, self.reorder_s * REORDER_DECAY)
@@ -89,7 +88,7 @@ class NackScheduler:
     def restart(self) -> None:
         """Ask for nothing that was sent until now."""
         self._missing.clear()
-        self._next = -1
+        self.next_index = -1
 
     def settle(self, index: int) -> None:
         """Forget all below `index`: the hold no longer waits for it."""

@@ -10,8 +10,9 @@ sending.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from media.core.serial import HALF_16, MASK_16
 
@@ -32,8 +33,7 @@ _CHUNK = struct.Struct("!H")
 _FEEDBACK = struct.Struct("!BBHII")
 
 
-@dataclass(frozen=True, slots=True)
-class TransportFeedback:
+class TransportFeedback(msgspec.Struct, frozen=True, gc=False):
     """What one feedback packet says."""
 
     sender_ssrc: int
@@ -109,9 +109,10 @@ def _arrivals(
 class ArrivalLog:
     """Collects arrivals of one leg and writes them as feedback."""
 
-    __slots__ = ("_arrivals", "_count", "_highest", "_next")
+    __slots__ = ("_arrivals", "_count", "_highest", "_new", "_next")
 
     def __init__(self) -> None:
+        self._new: list[tuple[int, float]] = []
         self._arrivals: dict[int, float] = {}
         self._highest = -1
         self._next = -1
@@ -119,16 +120,8 @@ class ArrivalLog:
 
     def received(self, number: int, now: float) -> None:
         """Note that the packet with this 16-bit transport-wide number arrived now (hot path)."""
-        highest = self._highest
-        if highest < 0:
-            highest = self._next = number + MASK_16 + 1
-            self._highest = highest
-        index = highest + ((number - highest + HALF_16) & MASK_16) - HALF_16
-        if index > highest:
-            self._highest = index
-        arrivals = self._arrivals
-        if index >= self._next and index not in arrivals and len(arrivals) < MAX_STATUSES:
-            arrivals[index] = now
+        if len(self._new) < MAX_STATUSES:
+            self._new.append((number, now))
 
     def write(self, sender_ssrc: int, media_ssrc: int) -> list[bytes]:
         """Return feedback for all that arrived since the last call; nothing if nothing did.
@@ -137,7 +130,7 @@ class ArrivalLog:
             sender_ssrc: Ours.
             media_ssrc: One of the browser's own sending streams.
         """
-        arrivals = self._arrivals
+        arrivals = self._unwrapped()
         indices = sorted(arrivals)
         packets: list[bytes] = []
         first = 0
@@ -156,6 +149,21 @@ class ArrivalLog:
             first = last
         arrivals.clear()
         return packets
+
+    def _unwrapped(self) -> dict[int, float]:
+        """Return what has come, by numbers that never wrap."""
+        arrivals, highest = self._arrivals, self._highest
+        if highest < 0 and self._new:
+            highest = self._next = self._new[0][0] + MASK_16 + 1
+        for number, at in self._new:
+            index = highest + ((number - highest + HALF_16) & MASK_16) - HALF_16
+            if index > highest:
+                highest = index
+            if index >= self._next and index not in arrivals:
+                arrivals[index] = at
+        self._highest = highest
+        self._new.clear()
+        return arrivals
 
     def _packet(self, sender_ssrc: int, media_ssrc: int, base: int, chosen: list[int]) -> bytes:
         arrivals = self._arrivals

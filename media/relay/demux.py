@@ -28,9 +28,6 @@ LENGTH_MAX = 1_500
 
 _STUN_BELOW = 4
 _DTLS = range(20, 64)
-_MEDIA = range(128, 192)
-_RTCP_TYPES = range(192, 224)
-"""RFC 5761 §4: these second bytes are RTCP, all others RTP."""
 
 
 class Demultiplexer:
@@ -68,28 +65,16 @@ class Demultiplexer:
         return len(self._by_ufrag), len(self._by_ssrc)
 
     def receive(self, data: bytes, path: Path, now: float) -> None:
-        """Handle one datagram. Never raises: an error of ours is counted, and logged once per type."""
+        """Handle one datagram (hot path). Never raises: an error of ours is counted, and logged once per type."""
         try:
-            self._receive(data, path, now)
-        except Exception as error:  # noqa: BLE001 a defect in one packet's handling must not stop all calls
-            self.drops[Drop.FAULT] += 1
-            kind = type(error).__name__
-            if kind not in self._faults:
-                self._faults.add(kind)
-                _log.error("handling a packet failed: %s", kind)
-
-    def _receive(self, data: bytes, path: Path, now: float) -> None:
-        size = len(data)
-        if size < LENGTH_MIN:
-            self.drops[Drop.NOT_OURS] += 1
-            return
-        if size > LENGTH_MAX:
-            self.drops[Drop.TOO_LONG] += 1
-            return
-        first = data[0]
-        leg = path.leg
-        if first in _MEDIA:
-            rtcp = data[1] in _RTCP_TYPES
+            if not LENGTH_MIN <= len(data) <= LENGTH_MAX:
+                self.drops[Drop.NOT_OURS if len(data) < LENGTH_MIN else Drop.TOO_LONG] += 1
+                return
+            leg = path.leg
+            if not 128 <= data[0] <= 191:  # RFC 7983 §7
+                self._receive_other(data, path, leg, now)
+                return
+            rtcp = 192 <= data[1] <= 223  # RFC 5761 §4
             if leg is None:
                 leg = self._by_ssrc.get(data[4:8] if rtcp else data[8:12])
                 if leg is None:
@@ -99,15 +84,23 @@ class Demultiplexer:
                 leg.receive_rtcp(data, now)
             else:
                 leg.receive_rtp(data, path, now)
-        elif first < _STUN_BELOW:
+        except Exception as error:  # noqa: BLE001 a defect in one packet's handling must not stop all calls
+            self.drops[Drop.FAULT] += 1
+            kind = type(error).__name__
+            if kind not in self._faults:
+                self._faults.add(kind)
+                _log.error("handling a packet failed: %s", kind)
+
+    def _receive_other(self, data: bytes, path: Path, leg: Leg | None, now: float) -> None:
+        first = data[0]
+        if first < _STUN_BELOW:
             self._check(data, path, now)
-        elif first in _DTLS:
-            if leg is None:
-                self.drops[Drop.UNKNOWN_SOURCE] += 1
-            else:
-                leg.receive_dtls(data)
-        else:
+        elif first not in _DTLS:
             self.drops[Drop.NOT_OURS] += 1
+        elif leg is None:
+            self.drops[Drop.UNKNOWN_SOURCE] += 1
+        else:
+            leg.receive_dtls(data)
 
     def _check(self, data: bytes, path: Path, now: float) -> None:
         ufrag = ice.ufrag_of(data)

@@ -9,8 +9,11 @@ after the bottleneck (the interval is long) or dropped before it (it is not).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeAlias
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Arrival: TypeAlias = tuple[float, float, int, bool]
 """Time of sending on the sender's clock, time of arrival, octets on the wire, whether packets before it are missing."""
@@ -34,7 +37,6 @@ KEPT_S: Final = 1.2 * MAX_SPAN_S
 """Nobody looks back further."""
 SILENCE_S: Final = 2.0
 """No packet for so long is an outage or a sender that has stopped: nothing is concluded from it."""
-_FIELDS: Final = 3
 
 
 class Pace(NamedTuple):
@@ -54,30 +56,46 @@ class Pace(NamedTuple):
 class ArrivalMeter:
     """Arrivals of one direction."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_at", "_octets", "_sent_at")
 
     def __init__(self) -> None:
-        # Time of sending, of arrival, and octets of each packet, octets negative where packets before it are missing:
-        # 24 octets for what would be 150 as a tuple.
-        self._kept = array("d")
+        # Columns: 24 octets a packet, where a tuple of its own would be 150.
+        self._sent_at = array("d")
+        self._at = array("d")
+        self._octets = array("d")  # negative where packets before it are missing
 
-    def add_all(self, arrivals: Iterable[Arrival]) -> None:
+    def add_all(self, arrivals: Sequence[Arrival]) -> None:
         """Note packets in the order of their arrival."""
-        kept = self._kept
-        before = kept[-2] if kept else float("inf")
-        for sent_at, at, size, after_loss in arrivals:
+        at = self._at
+        if not arrivals:
+            return
+        newest_at = arrivals[-1][1]
+        if at and newest_at - at[-1] > SILENCE_S:
+            arrivals = self._after_silence(arrivals)
+        self._sent_at.fromlist([arrival[0] for arrival in arrivals])
+        at.fromlist([arrival[1] for arrival in arrivals])
+        self._octets.fromlist([-size if lost else size for _, _, size, lost in arrivals])
+        if newest_at - at[0] > KEPT_S or len(at) > MAX_KEPT:
+            self._forget(max(bisect_left(at, newest_at - KEPT_S), len(at) - MAX_KEPT))
+
+    def _after_silence(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Forget what came before an outage: it has no interval to what comes after. Return what did."""
+        before = self._at[-1]
+        first = 0
+        for index, (_, at, _, _) in enumerate(arrivals):
             if at - before > SILENCE_S:
-                del kept[:]  # what came before an outage has no interval to what comes after
+                self._forget(len(self._at))
+                first = index
             before = at
-            kept.extend((sent_at, at, -size if after_loss else size))
-        first = max(0, len(kept) - _FIELDS * MAX_KEPT)
-        while first < len(kept) and before - kept[first + 1] > KEPT_S:
-            first += _FIELDS
-        del kept[:first]
+        return arrivals[first:]
+
+    def _forget(self, count: int) -> None:
+        for column in (self._sent_at, self._at, self._octets):
+            del column[:count]
 
     def silence_s(self, now: float) -> float:
         """Return how long nothing has arrived; infinity if nothing ever did."""
-        return now - self._kept[-2] if self._kept else float("inf")
+        return now - self._at[-1] if self._at else float("inf")
 
     def pace(self, now: float, noise_s: float = 0.0) -> Pace | None:
         """Return the rate of what arrived lately; None if that is too little to tell.
@@ -86,67 +104,59 @@ class ArrivalMeter:
             now: Seconds.
             noise_s: `media.core.bwe.delay.DelayTracker.noise_s`: jitter makes the look back longer.
         """
-        found = self.paces(now, noise_s)
-        return found[0] if found is not None else None
+        if self.silence_s(now) > MAX_SPAN_S:
+            return None
+        return self._since(self._first(MIN_PACKETS, max(MIN_SPAN_S, noise_s * NOISE_SPANS)))
 
     def paces(self, now: float, noise_s: float = 0.0) -> tuple[Pace, Pace] | None:
         """Return the same, and the rate over a third of the packets only: noisy, but soon true after a step."""
-        kept = self._kept
-        if not kept or now - kept[-2] > MAX_SPAN_S:
+        if self.silence_s(now) > MAX_SPAN_S:
             return None
-        least_s = max(MIN_SPAN_S, noise_s * NOISE_SPANS)
-        before_sent, before_at, size = newest_sent, newest_at, _ = kept[-_FIELDS:]
-        octets = broken = 0.0
-        count = 0
-        broken_s = broken_sent_s = 0.0
-        longest = 0.0, 0.0, 0.0
-        quick: Pace | None = None
-        sent_at, at = newest_sent, newest_at
-        for index in range(len(kept) - 2 * _FIELDS, -1, -_FIELDS):
-            sent_at, at = kept[index], kept[index + 1]
-            # A packet belongs to the interval that ends with its arrival.
-            count += 1
-            if size < 0:
-                size = -size
-                broken += size
-                broken_s += before_at - at
-                broken_sent_s += before_sent - sent_at
-                if before_at - at > longest[0]:
-                    longest = before_at - at, before_sent - sent_at, size
-            octets += size
-            before_sent, before_at, size = sent_at, at, kept[index + 2]
-            span = newest_at - at
-            if span >= MAX_SPAN_S:
-                break
-            if count < QUICK_PACKETS or span < MIN_SPAN_S:
-                continue
-            if quick is None:
-                broken_off = broken_s, broken_sent_s, broken
-                quick = _pace(count, octets, span, newest_sent - sent_at, broken_off, longest)
-            if count >= MIN_PACKETS and span >= least_s:
-                break
-        broken_off = broken_s, broken_sent_s, broken
-        pace = _pace(count, octets, newest_at - at, newest_sent - sent_at, broken_off, longest)
-        return None if pace is None else (pace, quick or pace)
+        first = self._first(MIN_PACKETS, max(MIN_SPAN_S, noise_s * NOISE_SPANS))
+        pace = self._since(first)
+        if pace is None:
+            return None
+        quick = self._first(QUICK_PACKETS, MIN_SPAN_S)
+        return pace, pace if quick == first else self._since(quick) or pace
 
+    def _first(self, packets: int, least_s: float) -> int:
+        """Return the packet that a window of so many packets and so much time begins with."""
+        at = self._at
+        newest = len(at) - 1
+        first = min(newest - packets, bisect_right(at, at[newest] - least_s) - 1)
+        return max(0, first, bisect_right(at, at[newest] - MAX_SPAN_S) - 1)
 
-def _pace(
-    count: int,
-    octets: float,
-    span: float,
-    sent_span: float,
-    broken: tuple[float, float, float],
-    longest: tuple[float, float, float],
-) -> Pace | None:
-    """Return the rate of so many packets; ``broken``: time, time of sending and octets behind losses; ``longest`` of them."""
-    if count < LEAST_PACKETS or span < MIN_SPAN_S / 2:
-        return None
-    if span - broken[0] < MIN_CLEAN_RATIO * span:
-        broken = longest if longest[0] >= BURST_S else (0.0, 0.0, 0.0)
-    if span - broken[0] >= MIN_SPAN_S / 4:
-        span -= broken[0]
-        sent_span -= broken[1]
-        octets -= broken[2]
-    bits = octets * 8
-    arrived_bps, sent_bps = bits / max(span, 0.05), bits / max(sent_span, 0.05)
-    return Pace(arrived_bps, min(arrived_bps, sent_bps), sent_bps)
+    def _since(self, first: int) -> Pace | None:
+        at, sent_at = self._at, self._sent_at
+        # A packet belongs to the interval that ends with its arrival.
+        sizes = self._octets[first + 1 :]
+        span, sent_span = at[-1] - at[first], sent_at[-1] - sent_at[first]
+        if len(sizes) < LEAST_PACKETS or span < MIN_SPAN_S / 2:
+            return None
+        octets = sum(sizes)
+        if min(sizes) < 0:
+            octets = sum(map(abs, sizes))
+            broken_s, broken_sent_s, broken = self._broken(first, span)
+            if span - broken_s >= MIN_SPAN_S / 4:
+                span, sent_span, octets = (
+                    span - broken_s,
+                    sent_span - broken_sent_s,
+                    octets - broken,
+                )
+        bits = octets * 8
+        arrived_bps, sent_bps = bits / max(span, 0.05), bits / max(sent_span, 0.05)
+        return Pace(arrived_bps, min(arrived_bps, sent_bps), sent_bps)
+
+    def _broken(self, first: int, span: float) -> tuple[float, float, float]:
+        """Return the time, the time of sending and the octets of the intervals that are to be left out."""
+        at, sent_at, octets = self._at, self._sent_at, self._octets
+        found = [
+            (at[index] - at[index - 1], sent_at[index] - sent_at[index - 1], -octets[index])
+            for index in range(len(at) - 1, first, -1)
+            if octets[index] < 0
+        ]
+        broken_s = sum(each[0] for each in found)
+        if span - broken_s < MIN_CLEAN_RATIO * span:
+            longest = max(found, key=lambda each: each[0])
+            return longest if longest[0] >= BURST_S else (0.0, 0.0, 0.0)
+        return broken_s, sum(each[1] for each in found), sum(each[2] for each in found)

@@ -45,8 +45,10 @@ class SendClock:
             return self._newest * self._tick_s
         half = _HALF_24 if self._mask == _MASK_24 else HALF_32
         moved = ((value - self._value + half) & self._mask) - half
-        wraps = round((now - self._now - moved * self._tick_s) / self._period_s)
-        newest = self._newest + moved + wraps * (self._mask + 1)
+        newest = self._newest + moved
+        off_s = now - self._now - moved * self._tick_s
+        if abs(off_s) * 2 > self._period_s:
+            newest += round(off_s / self._period_s) * (self._mask + 1)
         if newest > self._newest:
             self._newest = newest
             self._value = value

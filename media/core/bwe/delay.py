@@ -9,11 +9,12 @@ few packets above the smallest of the last minute, and what counts as a queue ri
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from media.core.bwe.arrivals import Arrival
 
@@ -53,7 +54,7 @@ MAX_SPREAD_S: Final = 0.2
 class DelayTracker:
     """Delays of one direction."""
 
-    __slots__ = ("_base", "_buckets", "_recent", "frozen", "noise_s")
+    __slots__ = ("_base", "_buckets", "_recent", "_recent_at", "frozen", "noise_s")
 
     noise_s: float
     """Smoothed difference between the mean and the smallest delay of a window."""
@@ -63,7 +64,8 @@ class DelayTracker:
 
     def __init__(self) -> None:
         self.frozen = False
-        self._recent = array("d")  # when each came, and its delay
+        self._recent_at = array("d")
+        self._recent = array("d")
         self._buckets: deque[tuple[float, float]] = deque(maxlen=BUCKETS)
         self._base = float("inf")
         self.noise_s = 0.0
@@ -75,19 +77,26 @@ class DelayTracker:
 
     def add(self, delay_s: float, at: float) -> None:
         """Note a delay, from any origin, of what arrived `at`."""
+        self._recent_at.append(at)
+        self._recent.append(delay_s)
         self._note(delay_s, at)
-        self._recent.extend((at, delay_s))
         self._forget(at)
 
-    def add_all(self, arrivals: Iterable[Arrival]) -> None:
+    def add_all(self, arrivals: Sequence[Arrival]) -> None:
         """Note the delays of packets in the order of their arrival."""
-        recent = self._recent
-        at = 0.0
-        for sent_at, at, _, _ in arrivals:
-            delay_s = at - sent_at
-            recent.extend((at, delay_s))
-            self._note(delay_s, at)
-        self._forget(at)
+        if not arrivals:
+            return
+        delays = [at - sent_at for sent_at, at, _, _ in arrivals]
+        newest_at = arrivals[-1][1]
+        self._recent_at.fromlist([arrival[1] for arrival in arrivals])
+        self._recent.fromlist(delays)
+        self._forget(newest_at)
+        buckets = self._buckets
+        if buckets and newest_at - buckets[-1][0] < BUCKET_S:
+            self._note(min(delays), newest_at)
+        else:
+            for delay_s, (_, at, _, _) in zip(delays, arrivals, strict=True):
+                self._note(delay_s, at)
 
     def _note(self, delay_s: float, at: float) -> None:
         buckets = self._buckets
@@ -101,11 +110,11 @@ class DelayTracker:
                 self._base = delay_s
 
     def _forget(self, now: float) -> None:
-        recent = self._recent
-        first = max(0, len(recent) - 2 * MAX_RECENT)
-        while first < len(recent) and now - recent[first] > KEPT_S:
-            first += 2
-        del recent[:first]
+        recent_at = self._recent_at
+        if now - recent_at[0] > KEPT_S or len(recent_at) > MAX_RECENT:
+            count = max(bisect_left(recent_at, now - KEPT_S), len(recent_at) - MAX_RECENT)
+            del recent_at[:count]
+            del self._recent[:count]
 
     def queue_s(self, now: float) -> float:
         """Return how long packets that arrived last had waited; 0 if none arrived lately.
@@ -140,15 +149,15 @@ class DelayTracker:
 
     def _lowest(self, now: float) -> tuple[float, float, float] | None:
         """Return the window's smallest delay, that of its last few packets, and the mean."""
-        recent = self._recent
-        if not recent or now - recent[-2] > MAX_SPAN_S:
+        recent, recent_at = self._recent, self._recent_at
+        if not recent or now - recent_at[-1] > MAX_SPAN_S:
             return None
         lowest = quick = recent[-1]
         count = 0
         total = 0.0
         least_s = max(MIN_SPAN_S, NOISE_SPANS * self.noise_s)
-        for index in range(len(recent) - 2, -1, -2):
-            age, delay_s = now - recent[index], recent[index + 1]
+        for at, delay_s in zip(reversed(recent_at), reversed(recent), strict=True):
+            age = now - at
             if age > MAX_SPAN_S:
                 break
             if count >= MIN_SAMPLES and age > MIN_SPAN_S:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from media.core.bwe.arrivals import Pace
+import msgspec
+
+from media.core.bwe.arrivals import Pace
 
 STEP_RATIO: Final = 0.7
 """Eight packets this far below 24 are a step, not noise."""
@@ -16,8 +16,7 @@ SHRINKING_RATIO: Final = 1.08
 """Arrived over sent: jitter of 80 ms makes 5 % of noise over the window (`ArrivalMeter`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What was measured at one moment."""
 
     pace: Pace

@@ -113,7 +113,7 @@ def test_memory_is_bounded() -> None:
     log = ArrivalLog()
     for number in range(10_000):
         log.received(number & 0xFFFF, number * 0.001)
-    assert len(log._arrivals) == MAX_STATUSES
+    assert len(log._new) == MAX_STATUSES
 
 
 def test_runs_are_long_chunks() -> None:

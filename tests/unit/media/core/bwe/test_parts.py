@@ -139,8 +139,8 @@ def test_repeated_and_invented_feedback_counts_once() -> None:
     for n in range(10):
         estimator.sent(250, n * 0.02)
     feed(estimator, 0, set(), 0.25)
-    before = list(estimator.watch._arrivals._kept)
+    before = list(estimator.watch._arrivals._at)
     feed(estimator, 0, set(), 0.3)
     feed(estimator, 8, set(), 0.3)
     feed(estimator, 40_000, set(), 0.3)
-    assert list(estimator.watch._arrivals._kept) == before
+    assert list(estimator.watch._arrivals._at) == before
