@@ -7,6 +7,7 @@ plays redundancy at any distance that fits the 14-bit offset (measured).
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from media.core.rtp import RtpPacket
@@ -123,16 +124,13 @@ class RedWriter:
         self.distances = distances
         self.max_bytes = max_bytes
         # Timestamp, payload type, data, start, end; newest first. Slices of shared packets.
-        self._history: list[tuple[int, int, Octets, int, int]] = []
+        self._history: deque[tuple[int, int, Octets, int, int]] = deque(maxlen=MAX_DISTANCE)
 
     def remember(self, packet: RtpPacket, payload_type: int, timestamp: int) -> None:
         """Keep a frame that was sent, for copies in later packets."""
-        history = self._history
-        history.insert(
-            0, (timestamp, payload_type, packet.data, packet.payload_at, packet.payload_end)
+        self._history.appendleft(
+            (timestamp, payload_type, packet.data, packet.payload_at, packet.payload_end)
         )
-        if len(history) > MAX_DISTANCE:
-            history.pop()
 
     def write(
         self, packet: RtpPacket, payload_type: int, timestamp: int, out: bytearray, at: int

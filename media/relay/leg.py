@@ -182,7 +182,7 @@ class Leg:
             self.timing.answered_at = now
             self._fingerprints.set_result(list(fingerprints))
 
-    def send_rtp(self, packet: bytes, weight: Weight) -> bool:
+    def send_rtp(self, packet: bytes | bytearray, weight: Weight) -> bool:
         """Protect and send an RTP packet; return False where it was dropped (and counted)."""
         path = self._rule.current
         if path is None or self._srtp is None:

@@ -12,13 +12,14 @@ from media.core.budget import OVERHEAD_BYTES, Budget
 from media.core.bwe.downlink import DownlinkEstimator
 from media.core.bwe.reported import ReportedDownlinkEstimator
 from media.core.bwe.uplink import UplinkEstimator
+from media.core.cache import useful_s
 from media.core.extensions import ABS_SEND_TIME, TRANSPORT_CC, ExtensionMap
 from media.core.fit import STAY_SHARE, Link
 from media.core.reports import RoundTrip, round_trip_s
 from media.core.rewrite import SenderClock
 from media.core.rtp import parse
 from media.core.rungs import Rung
-from media.core.transport_cc import ArrivalLog
+from media.core.transport_cc import ArrivalLog, TransportFeedback
 from media.relay.description import EXTENSION_IDS
 from media.relay.direction import Direction
 from media.relay.drops import Drop
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from media.core.bwe.estimate import Estimate
     from media.core.fit import Sending
     from media.core.rtp import RtpPacket
-    from media.core.transport_cc import TransportFeedback
     from media.relay.description import Answer, MediaAnswer, Offer
     from media.relay.leg import Leg
     from media.relay.path import Weight
@@ -309,7 +309,9 @@ class Seat:
             self.returned(now)
         self._heard_at = now
         for part in rtcp.parse(data):
-            if isinstance(part, rtcp.SenderReport):
+            if isinstance(part, TransportFeedback):
+                self._fed(part, now)
+            elif isinstance(part, rtcp.SenderReport):
                 self._sender_reported(part, now)
                 self._reported(part.reports, now)
             elif isinstance(part, rtcp.ReceiverReport):
@@ -318,8 +320,6 @@ class Seat:
                 self._asked(part, now)
             elif isinstance(part, rtcp.KeyFrameRequest):
                 self._asked_for_key_frame(part, now)
-            elif not isinstance(part, rtcp.Bye | rtcp.SourceDescription | rtcp.Remb):
-                self._fed(part, now)
 
     def _sender_reported(self, report: rtcp.SenderReport, now: float) -> None:
         for source in self.sources.values():
@@ -393,7 +393,7 @@ class Seat:
                 self._first_sent_at = now
         else:
             self.reported.sent(size + OVERHEAD_BYTES)
-        return self.leg.send_rtp(bytes(data[:size]), weight)
+        return self.leg.send_rtp(data[:size], weight)
 
     def ask(self, ssrc: int, numbers: Sequence[int], *, key_frame: bool) -> None:
         """Ask the browser for packets again, for a key frame, or both."""
@@ -491,6 +491,8 @@ class Seat:
         )
         self.is_fast = up.rate_bps >= FAST_BPS
         self.up_budget.set_rate(max(up.usable_bps, up.rate_bps), now)
+        if self.picture is not None:
+            self.picture.cache.age_s = useful_s(self.rtt.smoothed_s)
 
     def probe(self, wanted_bps: float, now: float) -> None:
         """Find out whether the way to the browser carries this, unless that is under way."""

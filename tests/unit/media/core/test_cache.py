@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.core import rtx
-from media.core.cache import PacketCache
+from media.core.cache import PacketCache, useful_s
 from media.core.extensions import ExtensionMap, ExtensionWriter
 from media.core.rtx import RtxWriter
 from tests.support.rtp_packets import IDS, element, extension_block, parsed, rtp
@@ -90,11 +90,11 @@ def test_it_shrinks_again_after_silence() -> None:
     assert len(cache) <= 13
 
 
-@pytest.mark.parametrize("capacity", [0, 100, 65_536, -4])
-def test_capacity_is_a_power_of_two(capacity: int) -> None:
-    """The ring is found by a mask."""
-    with pytest.raises(ValueError, match="power of two"):
-        PacketCache(capacity=capacity)
+@pytest.mark.parametrize(("rtt_s", "kept_s"), [(0.01, 1.0), (0.5, 1.75), (3.0, 2.5)])
+def test_what_nobody_can_ask_for_any_more_is_not_kept(rtt_s: float, kept_s: float) -> None:
+    """On a short way a second's packets are kept, on a long one as long as a receiver may wait."""
+    cache = filled(1_000, age_s=useful_s(rtt_s))
+    assert len(cache) == pytest.approx(kept_s / 0.01, abs=2)
 
 
 def test_a_retransmission_carries_the_original() -> None:
