@@ -20,6 +20,7 @@ VOICE_BYTES, PICTURE_BYTES = 100, 520
 """50 voice packets and 20 of picture a second: 150 kbit/s each way with all headers."""
 FEEDBACK_S = 0.1
 CHECK_S = 2.5
+KEY_S = 1.0
 IN_FLIGHT = 128
 LATENCY_EVERY = 8
 """Packets between two that are decrypted for their time of sending."""
@@ -43,6 +44,8 @@ class End:
     frame: int = 0
     picture: int = 0
     received: int = 0
+    key_until: float = 0.0
+    """All frames up to then are key frames: a relay asks for them after a pause, and nobody listens here."""
     log: ArrivalLog = field(default_factory=ArrivalLog)
 
     def __post_init__(self) -> None:
@@ -64,9 +67,9 @@ class End:
         ssrcs = self.peer.ssrcs
         if picture:
             number, hz, kind, ssrc = self.picture, PICTURE_HZ, 96 | 0x80, ssrcs[1]
-            # VP8 with a 15-bit picture ID; the first frame and one in a thousand are key frames.
+            # VP8 with a 15-bit picture ID.
             first = b"\x90\x80" + struct.pack("!H", 0x8000 | number & 0x7FFF)
-            payload = first + bytes((int(number % 1_000 > 0),)) + self.picture_body + stamp
+            payload = first + bytes((int(at > self.key_until),)) + self.picture_body + stamp
             self.picture += 1
         else:
             number, hz, kind, ssrc = self.number, VOICE_HZ, 111, ssrcs[0]
@@ -175,6 +178,8 @@ class Load:
         self._drain(0)
         self._received, self._latencies = 0, []
         began = time.monotonic()
+        for end in self.ends:
+            end.key_until = began + KEY_S
         for second in range(round(seconds)):
             for offset, kind, end in events:
                 due = began + second + offset
