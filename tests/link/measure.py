@@ -53,7 +53,10 @@ async def measure(
             async with system.call(lab, playwright, folder, permission) as ends:
                 figures |= await _watched(lab, ends, profile, seconds)
         except (Error, TimeoutError, AssertionError, RuntimeError) as error:
-            figures["failed"] = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+            # A server that did not start is told by the end of its log, a browser's trouble by its beginning.
+            lines = str(error).strip().splitlines() or [""]
+            line = lines[-1 if isinstance(error, AssertionError) else 0]
+            figures["failed"] = f"{type(error).__name__}: {line[:160]}"
         figures["lateness_ms"] = lab.report()["lateness_ms"]
         return figures
 

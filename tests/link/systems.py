@@ -45,6 +45,8 @@ class Opened:
     """From the start of the navigation to a button that can be tapped."""
     loaded_bytes: int
     """What was loaded for it, headers of HTTP and all."""
+    dropped_packets: int = 0
+    """Towards the island, by the link's full queue, meanwhile."""
 
 
 @dataclass(slots=True)
@@ -77,12 +79,15 @@ _LOADED_JS = """usable => performance.getEntriesByType("navigation").concat(perf
   .filter(entry => entry.responseEnd <= usable).reduce((sum, entry) => sum + entry.transferSize, 0)"""
 
 
-async def _opened(page: Page, url: str) -> Opened:
+async def _opened(lab: Lab, page: Page, url: str) -> Opened:
     """Open the page on the island and wait until its button can be tapped."""
+    before = lab.report()["down"]["lost_packets"]["queue"]
     await page.goto(url, timeout=PATIENCE_S * 1_000, wait_until="commit")
     await page.wait_for_function("meter.usable", timeout=PATIENCE_S * 1_000)
+    dropped = lab.report()["down"]["lost_packets"]["queue"] - before
     usable_ms = await page.evaluate("meter.usable")
-    return Opened(usable_ms / 1_000, int(await page.evaluate(_LOADED_JS, usable_ms)))
+    loaded = int(await page.evaluate(_LOADED_JS, usable_ms))
+    return Opened(usable_ms / 1_000, loaded, dropped)
 
 
 # -- Selat -----------------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ class Selat:
             await meter.put(patient.context, patient.page)
             told: list[tuple[float, Any]] = []
             patient.page.on("websocket", lambda socket: _diary(socket, told))
-            opened = await _opened(patient.page, server.facts["patient_url"])
+            opened = await _opened(lab, patient.page, server.facts["patient_url"])
             await _join(patient.page)
             await desk.state("ringing", within_s=PATIENCE_S)
             await asyncio.sleep(RINGS_S)
@@ -237,7 +242,11 @@ class PeerJS:
     async def call(
         self, lab: Lab, playwright: Playwright, folder: Path, permission: Permission
     ) -> AsyncIterator[Ends]:
-        """The island's page calls the city's."""
+        """The island's page calls the city's.
+
+        Browsers that were never given the microphone would know each other's addresses as multicast names only, and this pair
+        would need a STUN server: so its browsers have been here before, whatever was asked.
+        """
         await asyncio.to_thread(peerjs.install)
         with (folder / "peerjs.log").open("ab") as log:
             server = lab.popen_city(
@@ -250,9 +259,9 @@ class PeerJS:
             pages: dict[Place, Page] = {}
             opened = Opened(0, 0)
             for place in ("city", "island"):
-                context, page = await _browser(playwright, lab, place, folder, permission)
+                context, page = await _browser(playwright, lab, place, folder, "remembered")
                 stack.push_async_callback(context.close)
-                opened = await _opened(page, f"{lab.origin(PORT)}/?name={place}")
+                opened = await _opened(lab, page, f"{lab.origin(PORT)}/?name={place}")
                 await page.evaluate("ready")
                 pages[place] = page
             await asyncio.gather(*(meter.begin(page) for page in pages.values()))
@@ -289,7 +298,7 @@ class Janus:
             for place in ("city", "island"):
                 context, page = await _browser(playwright, lab, place, folder, permission)
                 stack.push_async_callback(context.close)
-                opened = await _opened(page, f"{lab.origin(PORT)}/")
+                opened = await _opened(lab, page, f"{lab.origin(PORT)}/")
                 pages[place] = page
             await pages["city"].evaluate("join()")
             await asyncio.gather(*(meter.begin(page) for page in pages.values()))
