@@ -21,6 +21,8 @@ from typing import get_args
 from media.control import Order
 from media.core.ladder import Reason
 from media.core.limits import Limits
+from media.core.link_probe import Confidence, Mode, outlook
+from media.core.link_probe import start as beginning
 from media.core.rungs import Rung, Wish
 from media.relay.counts import TOTALS, LegCounts
 from media.relay.description import Answer, Offer
@@ -28,6 +30,7 @@ from media.relay.leg import Leg
 from media.relay.leg import LegState as Stage
 from media.relay.port import PortFull, RelayPort
 from media.relay.room import Room
+from media.relay.survey import DARK_S, Known, Survey
 from media.relay.trace import Trace
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
@@ -35,6 +38,7 @@ from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
     LegBraked,
+    LegProbed,
     LegSeated,
     LegsMinted,
     LegsSeated,
@@ -77,7 +81,20 @@ class Seated:
     leg: Leg
     offer: Offer
     seat: Seat
-    answered: bool = False
+    answer: Answer | None = None
+    survey: Survey | None = None
+    """Under way."""
+    known: Known | None = None
+    """What the last one told."""
+    moves: int = 0
+    """Of the leg's address, when that was."""
+    dark: bool = False
+    """Nothing came from it for a while: its link may be another one afterwards."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether its browser has answered."""
+        return self.answer is not None
 
 
 @dataclass(slots=True)
@@ -135,6 +152,8 @@ class Seating:
         self._clock = clock
         self._pool: dict[str, tuple[Leg, Offer]] = {}
         self._retired: dict[str, tuple[Leg, Offer, float]] = {}
+        self._surveying: set[str] = set()
+        """Legs whose links are being measured."""
         self._members: dict[str, set[str]] = {}
         """The legs of each room."""
         self._between: dict[str, frozenset[str]] = {}
@@ -251,8 +270,8 @@ class Seating:
             self._tell(LegState(id=_SOMETIME, leg=name, state="closed"))
             return
         self.port.accept(seated.leg, answer)
-        if not seated.answered:
-            seated.answered = True
+        if seated.answer is None:
+            seated.answer = answer
             self.rooms[seated.seat.consult].answer(name, answer)
             self._start_ticking()
 
@@ -265,6 +284,12 @@ class Seating:
             self._between.pop(consult, None)
         room = self.rooms.get(consult)
         if room is not None:
+            for name in self._members[consult]:
+                if (
+                    self.seats[name].survey is not None
+                    and self.seats[name].seat.participant in between
+                ):
+                    self._surveyed(name, self._clock())
             room.forward(between)
             self._start_ticking()
 
@@ -317,7 +342,76 @@ class Seating:
         elif leg.state is Stage.CONNECTED and name in self.seats:
             self._connected(name, leg)
 
+    # -- surveys -----------------------------------------------------------------------------------------------------
+
+    def _survey(self, name: str, mode: Mode) -> None:
+        """Ask what a leg's link carries, while it waits."""
+        seated = self.seats[name]
+        answer = seated.answer
+        if answer is None or seated.survey is not None:
+            return
+        if self.rooms[seated.seat.consult].talks(name):
+            return
+        if answer.save_data:
+            mode = Mode.SAVING
+        theirs, _, password = answer.ice.partition(":")
+        seated.moves = seated.leg.traffic.moves
+        seated.survey = Survey(
+            seated.leg,
+            f"{theirs}:{seated.leg.ufrag}",
+            password,
+            self._clock(),
+            mode,
+            seated.known,
+        )
+        self._surveying.add(name)
+        self._start_ticking()
+
+    def _surveyed(self, name: str, now: float) -> None:
+        """Take what a survey has told so far; it is over."""
+        seated = self.seats[name]
+        survey, seated.survey = seated.survey, None
+        if survey is None:
+            return
+        survey.stop()
+        up, down = seated.known = survey.reading(now)
+        if Confidence.NONE in (up.confidence, down.confidence):
+            seated.known = None
+        self.rooms[seated.seat.consult].known(name, beginning(up), beginning(down))
+        rtt_s = down.rtt_s
+        self._tell(
+            LegProbed(
+                id=_SOMETIME,
+                leg=name,
+                outlook=outlook(up, down).value,
+                up_bps=int(up.rate_bps),
+                down_bps=int(down.rate_bps),
+                rtt_ms=_ms(rtt_s),
+            )
+        )
+
+    def _tick_surveys(self, now: float) -> None:
+        for name in list(self._surveying):
+            seated = self.seats.get(name)
+            if seated is None or seated.survey is None:
+                self._surveying.discard(name)
+            elif not seated.survey.tick(now):
+                self._surveyed(name, now)
+
+    def _look_again(self, now: float) -> None:
+        """Measure again, lightly, the links of those who wait whose address has changed or who were away."""
+        for name, seated in self.seats.items():
+            leg = seated.leg
+            if leg.state is not Stage.CONNECTED or seated.survey is not None:
+                continue
+            if now - leg.heard_at > DARK_S:
+                seated.dark = True
+            elif seated.dark or leg.traffic.moves != seated.moves:
+                seated.dark = False
+                self._survey(name, Mode.AGAIN)
+
     def _connected(self, name: str, leg: Leg) -> None:
+        self._survey(name, Mode.FULL)
         self.on_connected(leg)
         timing = leg.timing
         self._tell(
@@ -379,6 +473,7 @@ class Seating:
             _log.warning("calls_given_up", extra={"legs": len(self.seats)})
             for name in list(self.seats):
                 self._close(name)
+        self._look_again(now)
         self._fill()
         self._tell_links()
 
@@ -407,22 +502,29 @@ class Seating:
         return 0.0 if self._lost_at is None else self._clock() - self._lost_at
 
     def _start_ticking(self) -> None:
-        if self._ticker is None and any(room.awake for room in self.rooms.values()):
+        if self._ticker is not None:
+            return
+        if self._surveying or any(room.awake for room in self.rooms.values()):
             self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._ticker = None
         now = self._clock()
+        if self._surveying:
+            self._guarded(self._tick_surveys, now)
         for room in list(self.rooms.values()):
-            if not room.awake:
-                continue
-            try:
-                room.tick(now)
-            except Exception as error:  # noqa: BLE001 one room's defect must not stop the others
-                self.faults += 1
-                if self.faults == 1:
-                    _log.error("a room's timer failed: %s", type(error).__name__)
+            if room.awake:
+                self._guarded(room.tick, now)
         self._start_ticking()
+
+    def _guarded(self, job: Callable[[float], None], now: float) -> None:
+        """Do what time asks of one room; its defect must not stop the others."""
+        try:
+            job(now)
+        except Exception as error:  # noqa: BLE001 see above
+            self.faults += 1
+            if self.faults == 1:
+                _log.error("a room's timer failed: %s", type(error).__name__)
 
     async def close(self) -> None:
         """End the timer and what is being released."""

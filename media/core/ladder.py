@@ -49,9 +49,9 @@ QUEUE_MARGIN_S: Final = 0.5
 """A queue that stands longer than it takes the estimator to drain it, and this, is not drained by it."""
 HEARD_S: Final = 0.5
 """Silence below this is none: frames of 60 ms and a feedback interval of 250 ms, one of them lost."""
-PICTURE_LOSS_RATIO: Final = 0.25
+PICTURE_LOSS_RATIO: Final = 0.3
 """Smoothed. Above it repairs take all of their share (`REPAIR_SHARE`) and the picture stands still."""
-CALM_LOSS_RATIO: Final = 0.15
+CALM_LOSS_RATIO: Final = 0.2
 """Below it a picture is tried again: bursts that take 6 % of the time smooth to 12 at most."""
 ADJUST_S: Final = 1.5
 """Between two steps up within a rung; doubled by each that didn't last."""
@@ -65,6 +65,10 @@ constant link."""
 WORTH_UP_RATIO: Final = 0.05
 """Up, where the waits bound how often: what is sent is all that proves a sender's own link, and a rung that is not
 filled would be its last."""
+
+COPIES_SHARE: Final = 1.08
+"""Of a link's rate, what a rung may take at least with copies before it is left for them: its cost is that of
+continuous speech (people pause for a third of the time), and the rate is known to a twentieth."""
 
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
@@ -290,7 +294,10 @@ def _next_fits(state: State, path: Path) -> bool:
     share = STAY_SHARE if state.rung < state.back_to else ENTER_SHARE
     # With all copies that may soon be wanted, or a little more loss takes the rung away again.
     copies = protected(path, (True,) * len(path))
-    return short_link(Rung(state.rung + 1), state.wish, path, copies, share) is None
+    rung, wish = Rung(state.rung + 1), state.wish
+    if short_link(rung, wish, path, (False,) * len(path), share) is not None:
+        return False
+    return short_link(rung, wish, path, copies, STAY_SHARE) is None
 
 
 def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason] | None:
@@ -306,7 +313,8 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason] | 
         target = _highest(rung, state.wish, path, state.protected)
         unprotected = short_link(rung, state.wish, path, (False,) * len(path), STAY_SHARE)
         if unprotected is None:
-            return target, Reason.LOSS
+            fits = short_link(rung, state.wish, path, state.protected, COPIES_SHARE) is None
+            return None if fits and not state.lossy else (target, Reason.LOSS)
         return target, Reason.WATCHER if short else Reason.RATE
     if state.lossy and rung > Rung.VOICE:
         return Rung.VOICE, Reason.LOSS

@@ -33,6 +33,10 @@ THINNEST_BPS: Final = 24_000.0
 """What an unknown link is taken for: the thinnest that a voice is promised on."""
 FIRST_BYTES: Final = 150
 """Three of them are 450 octets: 150 ms on 24 kbit/s."""
+LEAST_BYTES: Final = 300
+"""Once the first train was answered: jitter disturbs a train by as much however long it is, so for the same
+octets few long trains tell more than many short ones. Three take 0.3 s on the thinnest link, and are
+paid for before the next one goes."""
 SPACING_S: Final = 0.6
 """Between two trains where they may be as large as they like: ten in the time, and each is over."""
 LEAST_SPACING_S: Final = 0.06
@@ -165,11 +169,21 @@ class _Sent:
 class LinkProbe:
     """One direction of one link, seen from whoever plans its trains."""
 
-    __slots__ = ("_began_at", "_bounds", "_known_bps", "_round_trips", "_sent", "sent_bytes")
+    __slots__ = (
+        "_began_at", "_bounds", "_known_bps", "_round_trips", "_sent", "_size_bytes", "sent_bytes",
+    )  # fmt: skip
 
     sent_bytes: int
+    """All that the probe has put on this direction of the link."""
 
-    def __init__(self, now: float, mode: Mode = Mode.FULL, known_bps: float = 0.0) -> None:
+    def __init__(
+        self,
+        now: float,
+        mode: Mode = Mode.FULL,
+        known_bps: float = 0.0,
+        *,
+        size_bytes: int | None = None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -177,12 +191,14 @@ class LinkProbe:
             mode: How much may be asked.
             known_bps: What an earlier probe on this link was certain of, 0 for none. Half of it is
                 believed: the link may have changed.
+            size_bytes: What each packet is, where that can't be chosen.
         """
         self._began_at = now
         self._bounds = BOUNDS[mode]
         self._known_bps = max(THINNEST_BPS, known_bps / 2)
         self._sent: list[_Sent] = []
         self._round_trips: list[float] = []
+        self._size_bytes = size_bytes
         self.sent_bytes = 0
 
     def next_train(self, now: float) -> Train | None:
@@ -192,11 +208,17 @@ class LinkProbe:
             return None
         bps = self._proved_bps() * self._bounds.share
         largest = SMALL_BYTES if self._proved_bps() < LARGE_FROM_BPS else LARGE_BYTES
-        size = int(max(FIRST_BYTES, min(largest, bps * SPACING_S / 8 / TRAIN_PACKETS)))
+        size = self._size_bytes or int(
+            max(self._least_bytes(), min(largest, bps * SPACING_S / 8 / TRAIN_PACKETS))
+        )
         train = Train(len(self._sent), TRAIN_PACKETS, size)
         self._sent.append(_Sent(train, now))
         self.sent_bytes += train.packets * train.size_bytes
         return train
+
+    def _least_bytes(self) -> int:
+        answered = any(sent.arrived > 1 for sent in self._sent)
+        return LEAST_BYTES if answered else FIRST_BYTES
 
     def next_at(self, now: float) -> float | None:
         """Return when the next train may go, None if no more will; to be asked again on each answer."""
@@ -223,6 +245,16 @@ class LinkProbe:
         if now - self._began_at >= self._bounds.seconds or len(self._sent) >= self._bounds.trains:
             return True
         return len(self._measured()) >= ENOUGH_TRAINS and self._rates()[2] is Confidence.HIGH
+
+    def over(self, now: float) -> bool:
+        """Tell whether nothing more will be learned: all is sent, and has arrived or been given its time."""
+        if self.next_at(now) is not None:
+            return False
+        return all(sent.arrived or self._over(sent, now) for sent in self._sent)
+
+    def paid(self, size_bytes: int) -> None:
+        """Count what the other direction's trains cost in this one."""
+        self.sent_bytes += size_bytes
 
     def arrived(self, number: int, index: int, at: float) -> None:
         """Take an arrival; unknown trains and repeats are ignored.
@@ -358,7 +390,11 @@ class Start:
 
 def start(reading: Reading, wish: Wish = Wish.MOTION) -> Start:
     """Return how a direction begins, from what its probe has told."""
-    link = _link(reading, max(MIN_BPS, reading.certain_bps or THINNEST_BPS))
+    # Few trains tell too little to go below what a voice is promised on.
+    least_bps = THINNEST_BPS if reading.confidence <= Confidence.LOW else MIN_BPS
+    # What trains show is rather too low, the more so under jitter: four of them are believed.
+    fair = reading.confidence >= Confidence.FAIR
+    link = _link(reading, max(least_bps, reading.rate_bps if fair else reading.certain_bps))
     rung = min(START_CEILING[reading.confidence], _carried(link, wish))
     return Start(rung, link.rate_bps, link.loss_ratio, link.rtt_s)
 

@@ -27,6 +27,8 @@ LENGTH_MAX = 1_500
 """pylibsrtp's buffer, and Ethernet's payload."""
 
 _STUN_BELOW = 4
+_STUN_ANSWERS = (b"\x01\x01", b"\x01\x11")
+"""Success and error (RFC 8489 §5)."""
 _DTLS = range(20, 64)
 
 
@@ -103,6 +105,9 @@ class Demultiplexer:
             leg.receive_dtls(data)
 
     def _check(self, data: bytes, path: Path, now: float) -> None:
+        if path.leg is not None and data[:2] in _STUN_ANSWERS:
+            path.leg.receive_stun_answer(data, now)
+            return
         ufrag = ice.ufrag_of(data)
         if isinstance(ufrag, Drop):
             self.drops[ufrag] += 1

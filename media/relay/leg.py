@@ -145,6 +145,8 @@ class Leg:
         """When something authentic last came, or since when that is awaited; its owner may let that begin later."""
         self.on_rtp: OnPacket = _ignore
         self.on_rtcp: OnPacket = _ignore
+        self.on_stun_answer: Callable[[bytes, float], None] | None = None
+        """Takes answers to checks of ours, unverified; None: there are none."""
         self.on_change: OnChange = _unmoved
         """Called when ``state`` has changed."""
         self._rule: AddressRule[Path] = AddressRule()
@@ -233,6 +235,18 @@ class Leg:
             self._association = Association(self._certificate, self._send_dtls)
             self._securing = asyncio.get_running_loop().create_task(self._secure(self._association))
             self._enter(LegState.SECURING)
+
+    def receive_stun_answer(self, data: bytes, now: float) -> None:
+        """Hand an answer on to whoever sent checks; it moves nothing."""
+        if self.on_stun_answer is None:
+            self._drops[Drop.STUN_NOT_A_CHECK] += 1
+        else:
+            self.on_stun_answer(data, now)
+
+    @property
+    def ufrag(self) -> str:
+        """Our part of the credentials that it is checked with now."""
+        return self._ufrag
 
     def holds(self, path: Path, now: float) -> bool:
         """Return whether this leg talks over a path, and was heard from there just now."""

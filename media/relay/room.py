@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from media.core.fit import Path
     from media.core.ladder import Move, Reason
+    from media.core.link_probe import Start
     from media.core.rungs import Rung
     from media.relay.description import Answer, Offer
     from media.relay.drops import Drops
@@ -116,6 +117,21 @@ class Room:
         self._open_seats(now)
         if not seat.direction.talking:
             self._begin(seat, now)
+
+    def known(self, leg_id: str, up: Start, down: Start) -> None:
+        """Take what a leg's link was measured to carry; once its call has begun that is the past."""
+        seat = self._seats.get(leg_id)
+        if seat is None or seat.is_open:
+            return
+        now = self.clock()
+        seat.begin_with(up, down, now)
+        if seat.answered:
+            self._begin(seat, now)
+
+    def talks(self, leg_id: str) -> bool:
+        """Return whether a leg takes part in the call."""
+        seat = self._seats.get(leg_id)
+        return seat is not None and seat.is_open
 
     def unseat(self, leg_id: str) -> None:
         """Take a leg's place away."""

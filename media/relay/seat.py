@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from media.core.bwe.estimate import Estimate
     from media.core.fit import Sending
+    from media.core.link_probe import Start
     from media.core.rtp import RtpPacket
     from media.relay.description import Answer, MediaAnswer, Offer
     from media.relay.leg import Leg
@@ -71,6 +72,9 @@ OPEN_RATIO: Final = 2.1
 """Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
 be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
 THIN_BPS: Final = 150_000.0
+STEP_RATIO: Final = 1.25
+OPEN_STEP_RATIO: Final = 1.7
+"""Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
 GROWS_RATIO: Final = 1.1
 """What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more."""
 FORMER_MAX: Final = 4
@@ -159,6 +163,17 @@ class Seat:
             self.down = DownlinkEstimator(self.room.start_bps, self.rtt.smoothed_s, now)
             self._log = ArrivalLog()
         self.answered = True
+
+    def begin_with(self, up: Start, down: Start, now: float) -> None:
+        """Begin with what a probe has told of both ways."""
+        self.up_rung, self.down_rung = up.rung, down.rung
+        self.rtt.smoothed_s = up.rtt_s
+        self.up_budget.set_rate(up.bps, now)
+        self.down_budget.set_rate(down.bps, now)
+        self.up = UplinkEstimator(up.bps, up.rtt_s, now)
+        self.reported = ReportedDownlinkEstimator(down.bps, down.rtt_s, now)
+        if self.down is not None:
+            self.down = DownlinkEstimator(down.bps, down.rtt_s, now, self.number)
 
     def _target(self, media: MediaAnswer) -> Mapping[str, int]:
         """Return the extensions that are written towards this leg; abs-send-time only where somebody reads it."""
@@ -512,13 +527,18 @@ def _most_bps(estimate: Estimate) -> float:
     return rate_bps * (THIN_RATIO if rate_bps < THIN_BPS else OPEN_RATIO)
 
 
+def _next_bps(estimate: Estimate) -> float:
+    """Return what may be sent at the next step within a rung."""
+    return estimate.rate_bps * (STEP_RATIO if estimate.rate_bps < THIN_BPS else OPEN_STEP_RATIO)
+
+
 def _link(estimate: Estimate, silence_s: float) -> Link:
     """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
     most_bps = _most_bps(estimate)
     grows = estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
     return Link(
         rate_bps=most_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, most_bps)),
-        usable_bps=min(estimate.usable_bps, most_bps),
+        usable_bps=min(estimate.usable_bps, most_bps, _next_bps(estimate)),
         loss_ratio=estimate.loss_ratio,
         rtt_s=estimate.rtt_s,
         queue_s=estimate.queue_delay_s,

@@ -50,10 +50,12 @@ class Steering:
         self._relays.to_page(seat, wire.LegLimits(seat.consult, seat.leg, limits))
         if seat.rung == limits.rung or seat.standby or seat.left_at is not None:
             return
+        if not relay.forwarding.get(seat.consult):
+            return
         seat.rung = limits.rung
         said = wire.PeerLink(seat.consult, limits.rung, limits.reason)
         for other in list(relay.of_consult.get(seat.consult, {}).values()):
-            if other.participant != seat.participant and relay.forwarding.get(seat.consult):
+            if other.participant != seat.participant:
                 self._relays.to_page(other, said)
 
     def _probed(self, connection: Connection, message: wire.LegProbed) -> None:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a participant's media goes to: a relay. No DOM.
 
+import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
 import {START_MS, voiceFirst} from "./senders.js";
@@ -48,6 +49,7 @@ export class RelayEndpoint {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #raise;
   #continuity;
+  #brake;
 
   /**
    * @param {{
@@ -56,7 +58,9 @@ export class RelayEndpoint {
    *   iceTransportPolicy?: RTCIceTransportPolicy,
    *   onanswer: (answer: LegAnswer) => void,
    *   ontrack?: (kind: Kind, track: MediaStreamTrack) => void,
-   * } & Listener} options `onanswer`: what the relay must be told; again if it seems not to know it
+   *   onbraked?: () => boolean,
+   * } & Listener} options `onanswer`: what the relay must be told; again if it seems not to know it; `onbraked`: the picture
+   *   was stopped here, and the relay must be told so; whether it was
    */
   constructor(options) {
     this.#options = options;
@@ -68,6 +72,15 @@ export class RelayEndpoint {
       restartIce: () => this.#queue(() => this.#restartIce()),
       alone: true,
       listener: options,
+      onlook: () => this.#continuity.silent || this.#brake.heard(),
+    });
+    this.#brake = new Brake({
+      sender: () => this.#pc.getTransceivers().find(({receiver}) => receiver.track.kind === "video")?.sender,
+      silent: () => this.#continuity.silent,
+      onpull: (tell) => {
+        this.#shape();
+        if (tell) this.#tellBraked();
+      },
     });
     this.#continuity.start(false);
     this.#turnTimer = setTimeout(() => this.#addTurn(), TURN_AFTER_MS);
@@ -79,6 +92,11 @@ export class RelayEndpoint {
     return this.#continuity.state;
   }
 
+  /** What may be sent now, null before the relay has said so. */
+  get limits() {
+    return this.#limits;
+  }
+
   /**
    * The call begins, or ends without the leg: only in a call are tracks sent, and is silence trouble.
    * @param {boolean} yes
@@ -88,6 +106,7 @@ export class RelayEndpoint {
     this.#talking = yes;
     this.#send();
     this.#continuity.watch(yes);
+    this.#brake.watch(yes);
     if (yes) this.#start();
   }
 
@@ -105,6 +124,7 @@ export class RelayEndpoint {
   /** What may be sent from now on; takes effect without a gap. @param {Limits} limits */
   limit(limits) {
     this.#limits = limits;
+    this.#brake.limit(limits);
     clearTimeout(this.#raise);
     this.#shape();
     const {audio, video} = this.#offer;
@@ -132,7 +152,9 @@ export class RelayEndpoint {
 
   /** Signalling is back: an answer that may have got lost with it is told again. @param {boolean} up */
   signalling(up) {
-    if (up) this.#tellAgain();
+    if (!up) return;
+    this.#tellAgain();
+    if (this.#brake.tells) this.#tellBraked();
   }
 
   /** @param {boolean} yes the other side is known to be gone (then silence is no trouble); `false` again once it is back */
@@ -153,6 +175,7 @@ export class RelayEndpoint {
     clearTimeout(this.#raise);
     this.#pc.close();
     this.#continuity.close();
+    this.#brake.watch(false);
   }
 
   /** @returns {RTCConfiguration} */
@@ -182,6 +205,8 @@ export class RelayEndpoint {
     for (const transceiver of this.#pc.getTransceivers()) transceiver.direction = "sendrecv";
     await this.#pc.setLocalDescription();
     this.#answer = answerFields(this.#pc.localDescription?.sdp ?? "");
+    // @ts-expect-error not in TypeScript's library: Chromium has it
+    if (navigator.connection?.saveData) this.#answer.saveData = true;
     this.#send();
     this.#options.onanswer(this.#answer);
   }
@@ -220,7 +245,8 @@ export class RelayEndpoint {
   }
 
   #shape(starting = false) {
-    voiceFirst(this.#pc.getTransceivers(), {starting, limits: this.#limits});
+    const limits = this.#limits && this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : this.#limits;
+    voiceFirst(this.#pc.getTransceivers(), {starting, limits});
   }
 
   #send() {
@@ -233,6 +259,10 @@ export class RelayEndpoint {
 
   #tellAgain() {
     if (this.#answer && this.state === "connecting") this.#options.onanswer(this.#answer);
+  }
+
+  #tellBraked() {
+    if (this.#options.onbraked?.()) this.#brake.told();
   }
 
   #addTurn() {

@@ -39,7 +39,10 @@ export function voiceFirst(transceivers, {starting = false, limits = null} = {})
     if (!encoding) continue;
     const audio = receiver.track.kind === "audio";
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
-    if (!audio && limits) holdPicture(encoding, limits, sender.track);
+    if (!audio && limits) {
+      holdPicture(encoding, limits, sender.track);
+      parameters.degradationPreference = limits.detail ? "maintain-resolution" : "maintain-framerate";
+    }
     else if (!audio) {
       encoding.maxBitrate = starting ? VIDEO_START_BPS : VIDEO_MAX_BPS;
       encoding.scaleResolutionDownBy = starting ? VIDEO_START_SCALE : 1;

@@ -209,7 +209,9 @@ def test_a_start_is_as_high_as_the_probe_is_sure() -> None:
     }  # fmt: skip
     thin = start(known(30e3))
     assert thin.rung is Rung.VOICE
-    assert thin.bps == pytest.approx(27e3)
+    assert thin.bps == pytest.approx(30e3)
+    assert start(known(30e3, Confidence.LOW)).bps == pytest.approx(27e3)
+    assert start(known(9e3, Confidence.LOW)).bps == pytest.approx(24e3)
 
 
 @given(

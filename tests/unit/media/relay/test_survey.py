@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The link probe over a warm leg: what it sends, what it believes, what it finds."""
+
+import heapq
+import struct
+from types import SimpleNamespace
+
+import pytest
+from aioice import stun
+
+from media.core.link_probe import MAX_SHARE, Confidence, Mode
+from media.relay.survey import ANSWER_BYTES, ERROR_BYTES, UDP_BYTES, Survey, answered, request
+
+USERNAME, PASSWORD = "theirs:ours1234", "p" * 24
+STEP_S = 0.01
+
+
+def reply(data, password=PASSWORD):
+    """Return what a browser answers: an error where there is something that it must understand and doesn't."""
+    kind = stun.Class.ERROR if struct.pack("!HH", 0x7FFE, 0) in data else stun.Class.RESPONSE
+    message = stun.Message(
+        message_method=stun.Method.BINDING, message_class=kind, transaction_id=data[8:20]
+    )
+    message.attributes["XOR-MAPPED-ADDRESS"] = ("127.0.0.1", 9)
+    message.add_message_integrity(password.encode())
+    return bytes(message)
+
+
+class Island:
+    """A browser behind a link without losses."""
+
+    def __init__(self, up_bps, down_bps, rtt_s, *, mode=Mode.FULL, password=PASSWORD):
+        self.now = 100.0
+        self.rates = {"up": up_bps, "down": down_bps}
+        self.free = {"up": 0.0, "down": 0.0}
+        self.carried = {"up": 0, "down": 0}
+        self.rtt_s = rtt_s
+        self.password = password
+        self.trains = []
+        self.answers = []
+        self.leg = SimpleNamespace(path=self, on_stun_answer=None)
+        self.survey = Survey(self.leg, USERNAME, PASSWORD, self.now, mode, None)
+
+    def _carry(self, way, size, at):
+        self.free[way] = max(self.free[way], at) + size * 8 / self.rates[way]
+        self.carried[way] += size
+        return self.free[way]
+
+    def send(self, data, weight):
+        self.trains.append((self.now, len(data)))
+        at = self._carry("down", len(data) + UDP_BYTES, self.now) + self.rtt_s / 2
+        answer = reply(data, self.password)
+        size = ERROR_BYTES if answer[:2] == b"\x01\x11" else ANSWER_BYTES
+        heapq.heappush(self.answers, (at, 0, answer, size))
+
+    def run(self, seconds=12.0):
+        """Run to the end; return how long it took."""
+        began = self.now
+        while self.now - began < seconds:
+            self.now += STEP_S
+            while self.answers and self.answers[0][0] <= self.now:
+                at, back, data, size = heapq.heappop(self.answers)
+                if not back:
+                    at = self._carry("up", size, at) + self.rtt_s / 2
+                    heapq.heappush(self.answers, (at, 1, data, size))
+                elif self.leg.on_stun_answer is not None:
+                    self.leg.on_stun_answer(data, at)
+            if not self.survey.tick(self.now):
+                break
+        return self.now - began
+
+
+def test_a_request_is_a_check_as_others_read_it():
+    """Signed with the browser's password, of the size that was asked for; another password fails."""
+    data, transaction = request(USERNAME, PASSWORD, 400, 7)
+    assert abs(len(data) + UDP_BYTES - 400) <= 4
+    message = stun.parse_message(data)
+    assert message.check_message_integrity(PASSWORD.encode())
+    assert not message.check_message_integrity(b"another")
+    assert message.attributes["USERNAME"] == USERNAME
+    assert message.transaction_id == transaction
+    assert "ICE-CONTROLLED" in message.attributes
+
+
+def test_only_what_the_browser_signed_is_an_answer():
+    """The transaction comes out of a good answer; a wrong password, a cut and a bare message give nothing."""
+    data, transaction = request(USERNAME, PASSWORD, 0, 7)
+    good = reply(data)
+    assert answered(good, PASSWORD) == transaction
+    assert answered(reply(data, "q" * 24), PASSWORD) is None
+    assert all(answered(good[:end], PASSWORD) is None for end in range(20, 44))
+    assert answered(data[:20], PASSWORD) is None
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "rtt"), [(64e3, 128e3, 0.8), (128e3, 384e3, 0.25), (48e3, 64e3, 0.5), (24e3, 24e3, 0.6)]
+)  # fmt: skip
+def test_both_ways_are_found_with_few_bytes(up, down, rtt):
+    """At most a twentieth too high, a third too low; 6 s of asking, a quarter of the bytes of either way, three at once."""
+    island = Island(up, down, rtt)
+    took = island.run()
+    assert took <= 6 + 2.0
+    assert max(at for at, _ in island.trains) - 100 <= 6.0
+    found_up, found_down = island.survey.reading(island.now)
+    for found, truth in ((found_up, up), (found_down, down)):
+        assert 0.67 * truth <= found.rate_bps <= 1.05 * truth
+        assert found.confidence >= (Confidence.FAIR if down > 24e3 else Confidence.LOW)
+        assert found.loss_ratio == 0
+        assert found.rtt_s == pytest.approx(rtt, abs=0.15)
+    for way, truth in island.rates.items():
+        assert island.carried[way] <= MAX_SHARE * truth / 8 * 6.0
+    starts = [at for at, _ in island.trains]
+    assert max(starts.count(at) for at in set(starts)) <= 3
+
+
+def test_a_fast_link_is_known_before_anybody_can_accept():
+    """50 Mbit/s, 20 ms: certain in 3.5 s, both ways."""
+    island = Island(5e7, 5e7, 0.02)
+    assert island.run() < 3.5
+    up, down = island.survey.reading(island.now)
+    assert up.certain_bps > 1e6
+    assert down.certain_bps > 1e6
+
+
+def test_data_saving_asks_for_less():
+    """Half the time and half the share."""
+    full, saving = Island(64e3, 128e3, 0.8), Island(64e3, 128e3, 0.8, mode=Mode.SAVING)
+    full.run()
+    saving.run()
+    assert saving.carried["down"] < 0.6 * full.carried["down"]
+    assert saving.carried["up"] < 0.6 * full.carried["up"]
+
+
+def test_a_browser_that_does_not_answer_costs_little():
+    """Wrong signatures count as nothing: after four blind trains of each kind it ends, and nothing is known."""
+    island = Island(64e3, 128e3, 0.8, password="q" * 24)
+    assert island.run() < 8.0
+    assert len(island.trains) <= 8 * 3
+    up, down = island.survey.reading(island.now)
+    assert up.confidence is down.confidence is Confidence.NONE
+    assert island.leg.on_stun_answer is None
