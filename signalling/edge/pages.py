@@ -41,7 +41,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(self)",
 }
 _CSP = (
-    "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; "
+    "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data: blob:; media-src blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 _ENCODINGS = ("br", "gzip", "")

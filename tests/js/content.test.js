@@ -185,6 +185,15 @@ test("in a call pieces are small and keep to the limits, with little on its way"
   assert.equal(contents.parcels.length, 0);
 });
 
+test("limits that the link can't keep fill no queue", async () => {
+  rate = 64_000;
+  const contents = page({bps: 24_000, rttMs: 500});
+  await contents.add(parcel("k1", 60_000));
+  await go(10_000);
+  assert.ok(far.frames.length > 20);
+  assert.ok(far.inFlightMost <= (64_000 / 8_000) * 1.5 * 700 + 400, `${far.inFlightMost} bytes on their way`);
+});
+
 test("a limit of zero stops everything but a voice message's beginning; more goes on when there is room again", async () => {
   rate = 0;
   const contents = page();

@@ -20,7 +20,7 @@
  * }} Link
  */
 
-const HEADER_BYTES = 8;
+const PIECE_HEADER_BYTES = 8;
 const PIECE = 1;
 /** What may be sent in one frame: below 150 kbit/s more than 400 bytes would hold voice up for more than 20 ms. */
 const SMALL_PIECE_BYTES = 400;
@@ -41,10 +41,10 @@ const RTT_FIRST_MS = 600;
 const ASK_AGAIN_MS = 500;
 const DRAIN_MS = 20;
 /** After a refusal that time may mend; doubled each time. */
-const RETRY_FIRST_MS = 2_000;
-const RETRY_MAX_MS = 60_000;
+const RESEND_FIRST_MS = 2_000;
+const RESEND_MAX_MS = 60_000;
 /** Refusals after which the same content is refused again. */
-const FINAL = new Set([
+const HOPELESS = new Set([
   "content_type", "content_metadata", "content_size", "content_hash", "content_quota", "forbidden", "not_found",
   "consult_over", "wrong_state", "malformed",
 ]);
@@ -53,13 +53,18 @@ const ORDER = {voice: 0, still: 1, auto_still: 2};
 
 /** A frame: kind, handle, offset, data (docs/protocol.md). @param {number} handle @param {number} offset @param {Uint8Array} data */
 export function frame(handle, offset, data) {
-  const bytes = new Uint8Array(HEADER_BYTES + data.length);
+  const bytes = new Uint8Array(PIECE_HEADER_BYTES + data.length);
   const view = new DataView(bytes.buffer);
   view.setUint8(0, PIECE);
   view.setUint16(2, handle);
   view.setUint32(4, offset);
-  bytes.set(data, HEADER_BYTES);
+  bytes.set(data, PIECE_HEADER_BYTES);
   return bytes;
+}
+
+/** A name for content, unguessable (96 bits). */
+export function contentKey() {
+  return crypto.getRandomValues(new Uint32Array(3)).join("-");
 }
 
 /** @param {BufferSource} data @returns {Promise<string>} in hex */
@@ -98,7 +103,8 @@ export class Pace {
     const rate = this.#rate();
     if (rate === null) return inFlight && inFlight + bytes > this.#windowBytes ? Infinity : 0;
     if (rate <= 0) return ASK_AGAIN_MS;
-    const room = (rate / 8_000) * (this.rttMs || RTT_FIRST_MS) + bytes;
+    // A round trip that grows is a queue: more on its way would only make it longer.
+    const room = (rate / 8_000) * (Math.min(this.rttMs, 1.5 * this.#baseMs) || RTT_FIRST_MS) + bytes;
     if (inFlight + bytes > room) return Infinity; // an acknowledgement wakes us
     return Math.max(0, this.#nextAt - now);
   }
@@ -151,7 +157,7 @@ export class Contents {
    * @param {{
    *   link: Link, box: Box, rate: () => number | null, onchange: () => void,
    *   consult: () => string,
-   * }} options `consult`: parcels of other consults wait; `rate` as in `Pace`
+   * }} options `consult`: parcels of other consults wait (empty = of none); `rate` as in `Pace`
    */
   constructor(options) {
     this.#options = options;
@@ -235,9 +241,9 @@ export class Contents {
 
   /** A binary frame of the server. @param {ArrayBuffer} data */
   receiveBytes(data) {
-    if (data.byteLength <= HEADER_BYTES) return;
+    if (data.byteLength <= PIECE_HEADER_BYTES) return;
     const view = new DataView(data);
-    this.#reads.get(view.getUint16(2))?.push({offset: view.getUint32(4), data: new Uint8Array(data, HEADER_BYTES)});
+    this.#reads.get(view.getUint16(2))?.push({offset: view.getUint32(4), data: new Uint8Array(data, PIECE_HEADER_BYTES)});
   }
 
   /**
@@ -287,7 +293,7 @@ export class Contents {
       await this.#options.link.request("content_read", {consult, key, handle, offset, bytes, pieceBytes});
     } catch (error) {
       const code = /** @type {any} */ (error).code ?? "";
-      if (FINAL.has(code) || code === "content_offset") throw new Error(code);
+      if (HOPELESS.has(code) || code === "content_offset") throw new Error(code);
       await pause(ASK_AGAIN_MS);
     } finally {
       this.#reads.delete(handle);
@@ -302,7 +308,8 @@ export class Contents {
   async #next() {
     const {link, consult} = this.#options;
     if (this.#current || this.#beginning || !link.open()) return;
-    const parcel = this.parcels.find((each) => each.consult === consult() && !each.failed);
+    const own = consult();
+    const parcel = this.parcels.find((each) => !each.failed && (!own || each.consult === own));
     if (!parcel || (parcel.kind !== "voice" && this.#pace.pieceBytes() === 0)) return;
     this.#beginning = true;
     const {key, kind, mime, blob, durationMs, previewOf} = parcel;
@@ -370,14 +377,14 @@ export class Contents {
       return;
     }
     if (code === "connection_lost") return; // again when the connection is there
-    if (FINAL.has(code)) {
+    if (HOPELESS.has(code)) {
       parcel.failed = code;
       this.#options.onchange();
       void this.#next();
       return;
     }
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#next(), Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** this.#tries++));
+    this.#timer = setTimeout(() => this.#next(), Math.min(RESEND_MAX_MS, RESEND_FIRST_MS * 2 ** this.#tries++));
   }
 }
 

@@ -81,8 +81,6 @@ const late = new Late(document.body.dataset["call"] ?? "", {
   onload: (parts) => {
     media = new parts.Media((kind, track) => session.setTrack(kind, track));
     session.attach(parts.Endpoints);
-    later.start();
-    latest.start();
     if (CALL.includes(document.body.dataset["state"] ?? "")) media.begin();
     render();
   },
@@ -91,6 +89,8 @@ const late = new Late(document.body.dataset["call"] ?? "", {
 const chat = new Chat((text) => session.chat(text), (key) => session.retry(key));
 const intake = new Intake(() => renderEmergency(), (form) => session.intake(form));
 let leaving = false;
+/** What comes after the parts for calls is asked for. */
+let more = false;
 /** The request of another device that the dialog is about. */
 let asked = "";
 
@@ -132,6 +132,11 @@ function render() {
   show("link", lost && !call);
   if (state === "error") say("errortext", refusal({code: linkCode}));
   if (!view) return;
+  if (media && !more) {
+    more = true; // not before the tap that joins, and not beside what calls need
+    later.start();
+    latest.start();
+  }
   renderEmergency();
   extra?.render(state);
   if (waits) renderWait(view);

@@ -156,7 +156,11 @@ export class Door {
       this.#enter({consult, resume, ...this.#invitation}, session);
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
-      if (code === "invitation_used") enter("takeover");
+      const kept = stored()?.resume;
+      if (code === "invitation_used" && kept && kept !== this.#secret) {
+        this.#secret = kept; // perhaps it was this very device: then it is let in
+        await this.#join();
+      } else if (code === "invitation_used") enter("takeover");
       else if (code === "token_expired" || code === "consult_over") enter("expired");
       else {
         enter(before);

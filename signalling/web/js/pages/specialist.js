@@ -9,6 +9,7 @@ import {_} from "../i18n.js";
 import {Staff, dialog, fillList, showState, wireDialogs} from "./staff.js";
 import {tick, wireInvite} from "./staff_cases.js";
 import {CallView, deviceWords} from "./specialist_call.js";
+import {StaffContents} from "./specialist_content.js";
 import {DeskView} from "./specialist_desk.js";
 import {Ring, askNotifications} from "./specialist_ring.js";
 
@@ -17,16 +18,18 @@ import {Ring, askNotifications} from "./specialist_ring.js";
 const staff = new Staff({
   role: "specialist",
   onchange: () => render(),
+  onmessage: (message) => callView.receive(message),
   ontrack: (kind, track) => callView.track(kind, track),
   endpoints: Endpoints,
 });
 const session = () => staff.session;
-const callView = new CallView({session, ondevices: () => {
+const contents = new StaffContents({session, microphone: () => callView.devices?.tracks.audio ?? null});
+const callView = new CallView({session, contents, ondevices: () => {
   render();
   renderDevicesDialog();
 }});
 const ringView = new Ring({session, onaccept: () => void callView.open(), onsound: () => render()});
-const deskView = new DeskView({session, ongoing: goingOnCall});
+const deskView = new DeskView({session, ongoing: goingOnCall, contents});
 /** What the microphone and camera were like when last tried outside a callView. @type {Record<Kind, string>} */
 const tried = {audio: "", video: ""};
 /** Devices opened for the check dialog only. @type {Devices | null} */
@@ -49,6 +52,7 @@ function render() {
   ringView.render(page === "ringing" ? state?.desk?.ring : undefined);
   if (page === "ringing") void callView.prepare(() => document.body.dataset["state"] === "ringing");
   say("ring-microphone", callView.prepared ? _("Your microphone is on. Nothing is sent before you accept.") : "");
+  contents.render(calling && view ? view.consult : "");
   if (calling) {
     const live = session();
     if (live && view && inCall(state?.desk ?? {type: "desk", state: "in_call"}, view)) callView.render(live, view);

@@ -6,14 +6,42 @@ import {$, el, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
 import {SPECIALIST_OUTCOMES, SPECIALTIES, refusalText} from "../labels.js";
 import {Note} from "../note.js";
-import {callWords} from "../desk.js";
-import {choices, codeOf, complain, dialog, fillList, timeOfDay} from "./staff.js";
+import {CallStatus} from "../call_status.js";
+import {clock} from "../link_words.js";
+import {qualityWords} from "../quality_words.js";
+import {attempt, choices, codeOf, complain, dialog, fillList, timeOfDay} from "./staff.js";
 import {running, takeoverNotice} from "./staff_cases.js";
 import {renderIntake} from "./specialist_intake.js";
 
 /** @import {Kind} from "../endpoint.js" */
 /** @import {Session} from "../session.js" */
 /** @import {ConsultView, Entry} from "../wire.js" */
+
+/** @type {Record<Exclude<import("../link_words.js").Sentence, "">, string>} */
+const STATUS_WORDS = {
+  all_down: _("Your link is down. The call is kept and comes back by itself."),
+  other_down: _("The patient’s link is down. They are brought back by themselves."),
+  media_down: _("The connection to the patient is broken. It is being brought back …"),
+  microphone_taken: _("Your microphone is in use by something else, perhaps a phone call: the patient can’t hear you."),
+  other_microphone_taken: _("The patient’s microphone is taken, perhaps by a phone call. Wait, or write."),
+  text_own: _("Your link is too weak for voice just now. Please write."),
+  text_other: _("The patient’s link is too weak for voice just now. Please write."),
+  paused_own: _("Your link is weak: picture paused, voice goes on."),
+  paused_other: _("The patient’s link is weak: picture paused, voice goes on."),
+  connecting: _("Connecting to the patient …"),
+  service_down: _("Voice and picture go on; chat and note wait for the server."),
+  other_service_down: _("The patient’s page has lost the server; voice and picture go on."),
+  gaps_own: _("Your link is weak: the voice has gaps."),
+  gaps_other: _("The patient’s link is weak: the voice has gaps. Speak slowly."),
+  gaps: _("The voice has gaps. Speak slowly."),
+  stands_own: _("Your link is weak: the picture stands still at times."),
+  stands_other: _("The patient’s link is weak: the picture stands still at times."),
+  stands: _("The picture stands still at times."),
+  paused_wish: _("Picture paused as wanted; voice goes on."),
+  other_muted: _("The patient’s microphone is switched off."),
+  other_hidden: _("The patient looks at something else just now, and hears you."),
+  late: _("Long delay: wait a moment after each sentence."),
+};
 
 /** @type {Record<import("../note.js").NoteState, string>} */
 const NOTE_WORDS = {
@@ -37,8 +65,12 @@ export class CallView {
   #opened = false;
   #preparing = false;
   #options;
+  #status;
 
-  /** @param {{session: () => Session | null, ondevices: () => void}} options `ondevices`: something a page shows changed */
+  /**
+   * @param {{session: () => Session | null, ondevices: () => void, contents: import("./specialist_content.js").StaffContents}} options
+   *   `ondevices`: something a page shows changed
+   */
   constructor(options) {
     this.#options = options;
     choices("transfer-specialty", SPECIALTIES);
@@ -46,6 +78,7 @@ export class CallView {
       $("end-outcomes").append(el("label", {className: "choice"},
         el("input", {type: "radio", name: "outcome", value, required: true}), words));
     }
+    this.#status = new CallStatus({session: options.session, devices: () => this.devices});
     onclick("mute", () => this.#mute());
     onclick("camera", () => this.#camera());
     onclick("play", () => this.#play());
@@ -103,6 +136,11 @@ export class CallView {
     return devices;
   }
 
+  /** @param {import("../transport.js").Message} message */
+  receive(message) {
+    this.#status.receive(message);
+  }
+
   /** Lets go of camera, microphone, picture and papers. */
   close() {
     for (const kind of /** @type {Kind[]} */ (["audio", "video"])) this.#options.session()?.setTrack(kind, null);
@@ -139,9 +177,7 @@ export class CallView {
     this.open();
     const endpoint = session.state.endpoint;
     document.body.dataset["endpoint"] = endpoint ?? "";
-    const words = callWords(view, endpoint, session.state.link);
-    say("call-words", words);
-    $("call-words").hidden = !words;
+    this.#renderStatus(view);
     this.#renderPicture(view);
     this.#renderNotices(session, view);
     renderIntake(view);
@@ -231,6 +267,22 @@ export class CallView {
     say("camera-words", off ? _("Camera on") : _("Camera off"));
   }
 
+  /** One sentence on what is going on, and one word for each direction. @param {ConsultView} view */
+  #renderStatus(view) {
+    const now = performance.now();
+    const {sentence, level} = this.#status.look(view, now);
+    const {since, quality} = this.#status;
+    say("call-words", sentence ? STATUS_WORDS[sentence] : "");
+    say("call-lasts", level === 3 && since ? clock(now - since) : "");
+    $("call-status").hidden = !sentence;
+    $("call-status").dataset["level"] = String(level);
+    const other = _("the patient’s link");
+    say("call-quality", [
+      quality?.mine && `${_("You receive")}: ${qualityWords(quality.mine, other)}`,
+      quality?.theirs && `${_("The patient receives")}: ${qualityWords(quality.theirs, other)}`,
+    ].filter(Boolean).join(" · "));
+  }
+
   /** @param {ConsultView} view */
   #renderPicture(view) {
     const remote = /** @type {HTMLVideoElement} */ ($("remote"));
@@ -244,7 +296,7 @@ export class CallView {
     /** @type {{key: string, make: () => HTMLElement}[]} */
     const notices = [];
     if (view.state === "interrupted" && view.away?.includes("patient")) {
-      notices.push({key: `away ${view.deadlineAt}`, make: () => awayNotice(view)});
+      notices.push({key: `away ${view.deadlineAt}`, make: () => awayNotice(session, view)});
     }
     for (const takeover of view.takeovers ?? []) {
       notices.push({key: takeover.request, make: () => takeoverNotice(session, view.consult, takeover)});
@@ -261,14 +313,14 @@ export class CallView {
     const list = $("lines");
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     const lines = [
-      ...(session.state.entries.get(consult) ?? []).map((entry) => ({...entry, unsent: ""})),
+      ...(session.state.entries.get(consult) ?? []).filter((entry) => this.#options.contents.take(entry)).map((entry) => ({...entry, unsent: ""})),
       ...session.state.unsent.filter((line) => line.consult === consult).map((line) => ({
         cursor: -1, at: 0, kind: /** @type {const} */ ("chat"), author: "specialist", key: line.key, text: line.text,
         unsent: line.failed ?? "waiting",
       })),
     ];
     const before = list.children.length;
-    fillList(list, lines, (line) => line.key || String(line.cursor), (line) => entryRow(session, line));
+    fillList(list, lines, (line) => line.key || String(line.cursor), (line) => ("content" in line ? this.#options.contents.row(line) : entryRow(session, line)));
     if (list.children.length !== before && atEnd) list.scrollTop = list.scrollHeight;
   }
 
@@ -305,13 +357,14 @@ export class CallView {
   }
 }
 
-/** @param {ConsultView} view */
-function awayNotice(view) {
+/** @param {Session} session @param {ConsultView} view */
+function awayNotice(session, view) {
+  const hold = el("button", {type: "button", id: "hold", className: "main"}, _("Take another patient meanwhile"));
+  hold.addEventListener("click", () => attempt(() => session.request("hold", {consult: view.consult})));
   return el("div", {className: "notice ask"},
-    el("p", {}, el("strong", {}, _("The patient’s connection is lost.")), " ",
-      _("They are brought back by themselves; the consult is kept.")),
-    view.deadlineAt ? el("p", {}, _("Kept until {time}", {time: timeOfDay(view.deadlineAt)}), " (", running("until", view.deadlineAt), ")") : null,
-    el("p", {className: "hint"}, _("You may wait, write your note, or end the consult.")));
+    view.deadlineAt ? el("p", {}, _("The consult is kept until {time}", {time: timeOfDay(view.deadlineAt)}), " (", running("until", view.deadlineAt), ")") : null,
+    el("div", {className: "row"}, hold),
+    el("p", {className: "hint"}, _("You are rung first when the patient is back. Or wait, write your note, or end the consult.")));
 }
 
 /**
@@ -332,11 +385,12 @@ export function deviceWords(kind, state) {
   return "";
 }
 
-/** @type {Record<Exclude<Entry["kind"], "chat">, string>} */
+/** @type {Record<Exclude<Entry["kind"], "chat" | "still" | "voice">, string>} */
 const ENTRY_WORDS = {
   joined: _("The patient joined."),
   accepted: _("The call was accepted."),
   transferred: _("Transferred."),
+  held: _("Put on hold until the patient is back."),
   lost: _("Connection lost."),
   back: _("Connected again."),
   device_changed: _("The patient goes on with another device."),
@@ -348,7 +402,7 @@ const ENTRY_WORDS = {
  * @param {Pick<Entry, "at" | "kind" | "author" | "by" | "key" | "text"> & {unsent: string}} line
  */
 function entryRow(session, line) {
-  if (line.kind !== "chat") {
+  if (line.kind !== "chat" && line.kind !== "still" && line.kind !== "voice") {
     const who = line.author === "specialist" ? _("You") : line.author === "patient" ? _("Patient") : "";
     const names = line.kind === "lost" || line.kind === "back";
     return el("li", {className: "event"}, names && who ? `${who}: ` : "", ENTRY_WORDS[line.kind] ?? "", line.text ? ` ${line.text}` : "",

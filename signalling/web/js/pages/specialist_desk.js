@@ -22,6 +22,7 @@ export class DeskView {
    * @param {{
    *   session: () => Session | null,
    *   ongoing: () => Promise<void>,
+   *   contents: import("./specialist_content.js").StaffContents,
    * }} options `ongoing` runs in the tap that goes on call, before the server is told
    */
   constructor(options) {
@@ -70,7 +71,7 @@ export class DeskView {
   /** @param {QueueItem} item */
   #callback(item) {
     const button = el("button", {type: "button", className: "main"}, _("Call back now"));
-    const row = caseRow(item, "callback", button);
+    const row = caseRow(item, "callback", button, this.#options.contents.button(item));
     button.addEventListener("click", async () => {
       await this.#options.ongoing();
       await attempt(async () => this.#options.session()?.request("call_back", {consult: item.consult}));
@@ -82,6 +83,14 @@ export class DeskView {
     return row;
   }
 
+  /** @param {PastConsult} item */
+  #pastRow(item) {
+    if (item.state !== "ended") return pastRow(item, null);
+    const messages = el("button", {type: "button", className: "quiet"}, _("Messages and pictures"));
+    messages.addEventListener("click", () => void this.#options.contents.open(item.consult, true));
+    return pastRow(item, messages);
+  }
+
   /** @param {number} [before] */
   async #fetchPast(before) {
     const session = this.#options.session();
@@ -89,14 +98,14 @@ export class DeskView {
     const answer = /** @type {any} */ (await session.request("history", before === undefined ? {} : {before}));
     this.#past = mergePast(this.#past, answer.consults ?? []);
     if (before !== undefined || this.#past.length <= (answer.consults ?? []).length) this.#more = Boolean(answer.more);
-    fillList($("past"), this.#past, (item) => item.consult, pastRow);
+    fillList($("past"), this.#past, (item) => item.consult, (item) => this.#pastRow(item));
     show("past-none", !this.#past.length);
     show("past-more", this.#more);
   }
 }
 
-/** @param {PastConsult} item */
-function pastRow(item) {
+/** @param {PastConsult} item @param {HTMLElement | null} messages */
+function pastRow(item, messages) {
   const result = item.outcome ? OUTCOMES[item.outcome] : CONSULT_STATES[item.state];
   return el("li", {className: "case", "data-urgency": item.urgency},
     el("div", {className: "case-head"},
@@ -104,5 +113,6 @@ function pastRow(item) {
       el("span", {className: "case-time"}, dayAndTime(item.at), item.durationS ? ` · ${span(item.durationS)}` : "")),
     el("p", {className: "case-facts"}, el("strong", {}, result ?? ""), " · ", SPECIALTIES[item.specialty]),
     item.complaint ? el("p", {className: "case-facts"}, item.complaint) : null,
-    item.note ? el("details", {}, el("summary", {}, _("Note")), el("p", {className: "note-text"}, item.note)) : null);
+    item.note ? el("details", {}, el("summary", {}, _("Note")), el("p", {className: "note-text"}, item.note)) : null,
+    messages);
 }
