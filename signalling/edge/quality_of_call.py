@@ -47,6 +47,8 @@ QUALITY_OF: Final = (ev.PATIENT, ev.SPECIALIST)
 SAMPLE_RATE_HZ: Final = 48_000
 LINK_FRESH_S: Final = 20.0
 """What a relay said is good for so long: four of its messages."""
+STALE_S: Final = 25.0
+"""What a page said that says nothing any more: two messages of the thinnest rungs did not come."""
 SAME_WORD_S: Final = 10.0
 """Another reason for the same word is told no more often than this: a sentence that jumps is not read."""
 OPUS_BPS: Final = 32_000
@@ -172,7 +174,7 @@ class CallQuality:
         found = [
             (side.verdict[0], self._whose(role, now))
             for role, side in self.sides.items()
-            if side.verdict is not None
+            if side.verdict is not None and now - side.received_at <= STALE_S
         ]
         worst = max(found, key=lambda each: WORDS.index(each[0]), default=None)
         return None if worst is None else (worst[0].value, worst[1])
@@ -200,8 +202,9 @@ class CallQuality:
         return said
 
     def _direction(self, hearer: str, reader: str, now: float) -> DirectionQuality | None:
-        verdict = self.sides[hearer].verdict
-        if verdict is None:
+        side = self.sides[hearer]
+        verdict = side.verdict
+        if verdict is None or now - side.received_at > STALE_S:
             return None
         word, cause = verdict
         whose = self._whose(hearer, now)

@@ -6,7 +6,7 @@ import pytest
 from media.relay.drops import Drop
 from media.relay.leg import SILENT_S
 from media.relay.port import PortSettings, RelayPort
-from media.seating import CONSULTS_MAX, CONTROL_LOST_S, POOL, RETIRED_S, Seating
+from media.seating import CONSULTS_MAX, CONTROL_LOST_S, LINKS_S, POOL, RETIRED_S, Seating
 from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
@@ -16,6 +16,7 @@ from signalling.wire.legs import (
     LegState,
     Seat,
 )
+from signalling.wire.quality import LegLinks
 
 
 class Bench:
@@ -52,6 +53,28 @@ async def bench():
     yield bench
     await bench.seating.close()
     await bench.port.close()
+
+
+async def test_what_links_are_like_is_told_every_five_seconds(bench):
+    """Of each leg in a forwarded call, once in five sweeps; of nobody while there is no call, or no node."""
+    first, second = bench.pool()[:2]
+    bench.seat(first)
+    bench.seat(second, participant="a_1")
+    for _ in range(LINKS_S):
+        await bench.sweep(1)
+    assert bench.of(LegLinks) == []
+    bench.seating.ordered(Forwarding("c1", ["p_c1", "a_1"]))
+    for _ in range(2 * LINKS_S):
+        await bench.sweep(1)
+    told = bench.of(LegLinks)
+    assert [{each.leg for each in message.links} for message in told] == [{first, second}] * 2
+    assert all(each.up_bps == each.down_bps == 0 for each in told[0].links), (
+        "nobody has filled them"
+    )
+    bench.seating.lost()
+    for _ in range(2 * LINKS_S):
+        await bench.sweep(1)
+    assert len(bench.of(LegLinks)) == 2
 
 
 async def test_the_pool_is_filled_up(bench):

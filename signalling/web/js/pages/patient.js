@@ -50,17 +50,20 @@ const session = new Session({
   getToken: (expired) => door.token(expired),
   onchange: () => render(),
   ontrack: (kind, track) => media?.receive(kind, track),
-  onmessage: (message) => status?.receive(message),
+  onmessage: (message) => (status ? status.receive(message) : missed.push(message)),
   storage: globalThis.localStorage,
 });
 /** The person's devices and the other side's picture, as soon as that part of the page is there. @type {Media | null} */
 let media = null;
 /** What is going on in words, as soon as that part is there. @type {import("./patient_status.js").Status | null} */
 let status = null;
+/** What it did not hear yet. @type {import("../transport.js").Message[]} */
+const missed = [];
 /** @type {Late<typeof import("./patient_status.js").parts>} */
 const later = new Late(document.body.dataset["status"] ?? "", {
   onload: ({Status}) => {
     status = new Status({session, devices: () => media?.devices ?? null});
+    for (const message of missed.splice(0)) status.receive(message);
     render();
   },
   onfail: () => {},

@@ -38,6 +38,15 @@ const SENTENCES = {
   other_hidden: _("The specialist looks at something else just now, and hears you."),
   late: _("What you say arrives late. Please wait a moment after each sentence."),
 };
+/** What the link will make possible, measured while the person waits. @type {Record<string, string>} */
+const OUTLOOKS = {
+  messages: _("Your link is too weak for voice just now. You can write and leave messages."),
+  "voice-with-gaps": _("Voice will have gaps: your link loses a part of it."),
+  voice: _("Voice will be clear. Instead of a moving picture you can send photographs."),
+  "slow-picture": _("Voice will be clear. Picture will be small and slow."),
+  "small-picture": _("Voice will be clear. Picture will be small."),
+  "good-picture": _("Voice and picture will be clear."),
+};
 /** MB that can be chosen: 25 are ten minutes of a good picture, or two hours of voice. */
 const CAPS_MB = [10, 25, 50, 100, 250];
 
@@ -48,6 +57,7 @@ export class Status {
   #options;
   /** The picture was stopped by the cap; the person may go on after raising it. */
   #capped = false;
+  #outlook = "";
   #select = el("select", {id: "cap"});
 
   /**
@@ -63,6 +73,7 @@ export class Status {
 
   /** @param {import("../transport.js").Message} message */
   receive(message) {
+    if (message.type === "outlook") this.#outlook = message["outlook"];
     this.#status.receive(message);
   }
 
@@ -77,7 +88,7 @@ export class Status {
     const {sentence, level} = this.#status.look(view, now);
     const {since} = this.#status;
     say("callnote", sentence ? SENTENCES[sentence] : "");
-    $("callnote").dataset["level"] = String(level);
+    $("callnote").className = level > 1 ? "error" : "";
     const lasts = level === 3 && since > 0;
     show("lasts", lasts);
     if (lasts) say("lasts", clock(now - since));
@@ -89,11 +100,14 @@ export class Status {
   /** While the person waits: whose call it was. @param {ConsultView} view */
   renderWait(view) {
     show("kept", Boolean(view.kept));
+    const promised = view.state === "callback" ? "" : OUTLOOKS[this.#outlook] ?? "";
+    say("outlook", promised);
+    show("outlook", Boolean(promised));
   }
 
   #build() {
-    $("callnote").after(el("p", {id: "lasts", hidden: true, "aria-live": "off"}));
-    $("waitnote").after(el("p", {id: "kept", hidden: true},
+    $("callnote").after(el("p", {id: "lasts", className: "big", hidden: true, "aria-live": "off"}));
+    $("waitnote").after(el("p", {id: "outlook", role: "status", hidden: true}), el("p", {id: "kept", hidden: true},
       _("Your call was interrupted. The specialist who was with you is called first.")));
     const choice = (/** @type {number} */ mb) =>
       el("option", {value: String(mb)}, mb ? _("{mb} MB", {mb}) : _("no limit"));

@@ -178,6 +178,18 @@ def test_another_reason_for_the_same_word_waits() -> None:
     assert SAME_WORD_S == 10.0
 
 
+def test_a_page_that_says_nothing_any_more_has_no_word() -> None:
+    """A page that was frozen, or has lost the service: what it heard then is not what it hears now."""
+    talk = Talk(received(LOSSY), received())
+    talk.go()
+    del talk.sides[ev.PATIENT]
+    said = talk.go(7)
+    assert said is not None
+    assert said.mine is None
+    assert said.theirs is not None
+    assert talk.call.worst() == ("excellent", "unknown")
+
+
 def test_a_page_that_came_back_is_told_again() -> None:
     """Another connection knows nothing yet."""
     talk = Talk(received(), received())
