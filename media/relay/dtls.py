@@ -6,7 +6,7 @@ instead of 3, and Chromium takes AES-256-GCM (measured; as a server, or with the
 AES128_CM_SHA1_80, which costs 6 µs more per packet).
 
 Private names of aiortc 1.16, held by tests/contract/test_dtls_contract.py: ``_set_role``, ``_srtp_profiles``,
-``_rx_srtp``, ``_tx_srtp``, ``_ssl``, ``_task``, ``_validate_peer_identity``, ``RTCCertificate._create_ssl_context``, and of
+``_rx_srtp``, ``_tx_srtp``, ``_ssl``, ``_task``, ``_role``, ``_validate_peer_identity``, ``RTCCertificate._create_ssl_context``, and of
 its ICE object ``_recv``, ``_send``, ``role``.
 """
 
@@ -39,6 +39,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from pylibsrtp import Session
 from typing_extensions import override
+
+from media.relay.farewell import CIPHER, VERSION, Farewell
 
 Role = Literal["client", "server"]
 
@@ -150,6 +152,22 @@ class _Transport(RTCDtlsTransport):
     def keys(self, profile: str) -> Keys:
         return Keys(self._rx_srtp, self._tx_srtp, profile)
 
+    def farewell(self) -> Farewell | None:
+        ssl = self._ssl
+        if ssl is None or self._role != "client":
+            return None  # a server must be able to repeat its last flight
+        if (ssl.get_protocol_version_name(), ssl.get_cipher_name()) != (VERSION, CIPHER):
+            return None
+        master, ours, theirs = ssl.master_key(), ssl.client_random(), ssl.server_random()
+        if master is None or ours is None or theirs is None:
+            return None
+        return Farewell(master, ours, theirs)
+
+    def let_go(self) -> None:
+        self.remove_all_listeners()
+        # It is in cycles, and would wait for the collector.
+        self._ssl = self._rx_srtp = self._tx_srtp = None  # type: ignore[assignment] # as before the handshake
+
     def begin(self, role: Role) -> None:
         self._set_role(role)
         self._srtp_profiles = PROFILES
@@ -225,6 +243,20 @@ class Association:
         if certificate is None or not fits(certificate, expected):
             raise DtlsFailed("fingerprint")
         return self._dtls.keys(self._dtls.selected_profile().decode())
+
+    async def reduce(self) -> Farewell | None:
+        """Let go of all but what saying goodbye takes, and return that: it stands for this from now on.
+
+        None where more than that may be needed; then nothing has changed.
+        """
+        farewell = self._dtls.farewell()
+        pump = self._dtls.pump()
+        if farewell is None or pump is None:
+            return None
+        pump.cancel()
+        await asyncio.wait({pump}, timeout=STOP_S)
+        self._dtls.let_go()
+        return farewell
 
     async def stop(self) -> None:
         """Say goodbye to the peer if there is one, end the task, release the callbacks. May be called twice."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from media.relay.drops import Drop, Drops
 from media.relay.dtls import Association, Certificate, DtlsFailed
+from media.relay.farewell import Farewell
 from media.relay.ice import AddressRule, Check, Credentials, answer
 from media.relay.path import Path, Weight
 from media.relay.srtp import SRTP_ERRORS, Srtp, reason
@@ -163,6 +164,8 @@ class Leg:
             asyncio.get_running_loop().create_future()
         )
         self._association: Association | None = None
+        self._farewell: Farewell | None = None
+        """Stands for the association once there are keys."""
         self._certificate = certificate
         self._securing: asyncio.Task[None] | None = None
 
@@ -253,8 +256,11 @@ class Leg:
         return path == self._rule.current and now - self._rule.heard_at < HELD_S
 
     def receive_dtls(self, data: bytes) -> None:
-        """Hand a DTLS record to the association."""
-        if self._association is None or not self._association.feed(data):
+        """Hand a DTLS record to the association, or to what is left of it."""
+        if self._farewell is not None:
+            if self._farewell.heard(data):
+                self._said_goodbye()
+        elif self._association is None or not self._association.feed(data):
             self._drops[Drop.DTLS_OVERFLOW] += 1
 
     def receive_rtp(self, data: bytes, path: Path, now: float) -> None:
@@ -334,7 +340,9 @@ class Leg:
             securing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await securing
-        if self._association is not None:
+        if self._farewell is not None:
+            self._send_dtls(self._farewell.said())
+        elif self._association is not None:
             await self._association.stop()
         self._srtp = None
         if not self._fingerprints.done():
@@ -358,7 +366,11 @@ class Leg:
             return
         self._srtp = Srtp(keys)
         self.timing.secured_at = self._clock()
-        association.on_end(self._said_goodbye)
+        self._farewell = await association.reduce()
+        if self._farewell is None:
+            association.on_end(self._said_goodbye)
+        else:
+            self._association = None
         self._enter(LegState.CONNECTED)
 
     def _said_goodbye(self) -> None:
