@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every private name of aiortc and aioice that the relay stands on, used once for real."""
+"""Every private name of aiortc, aioice and pylibsrtp that the relay stands on, used once for real."""
 
 import asyncio
 import datetime
@@ -210,3 +210,35 @@ async def test_one_context_serves_many_associations():
         await wire.stop()
     assert profiles[0] != profiles[1]
     assert shared._create_ssl_context([]) is shared._create_ssl_context([])
+
+
+async def test_what_is_left_of_an_association_says_goodbye(wire):
+    """OpenSSL takes the goodbye of what stands for its peer, and ends; a server's association stays whole."""
+    await wire.shake()
+    assert await wire.server.reduce() is None
+    left = await wire.client.reduce()
+    heard = asyncio.Event()
+    wire.server.on_end(heard.set)
+    wire.server.feed(left.said())
+    async with asyncio.timeout(5):
+        await heard.wait()
+
+
+async def test_what_is_left_of_an_association_hears_goodbye(wire, monkeypatch):
+    """It knows OpenSSL's goodbye, also behind another record; anything else, and a goodbye with one bit changed, is none."""
+    await wire.shake()
+    left = await wire.client.reduce()
+    said = []
+    monkeypatch.setattr(wire.client, "feed", said.append)
+    await wire.server.stop()
+    (goodbye,) = said
+    assert left.heard(goodbye)
+    other = bytes.fromhex("16fefd0001000000000009000441424344")
+    assert left.heard(other + goodbye)
+    for place in range(len(goodbye)):
+        forged = bytearray(goodbye)
+        forged[place] ^= 1
+        assert not left.heard(bytes(forged)), place
+    assert not any(left.heard(goodbye[:size]) for size in range(len(goodbye)))
+    assert not left.heard(left.said())
+    assert not left.heard(other * 20)
