@@ -66,11 +66,9 @@ class Farewell:
                 break
             kind, version, number, length = _RECORD.unpack_from(data, at)
             at += _RECORD.size
-            if (
-                kind == _ALERT
-                and version == _DTLS_1_2
-                and self._ends(number, data[at : at + length])
-            ):
+            content = data[at : at + length]
+            alert = kind == _ALERT and version == _DTLS_1_2 and len(content) == length
+            if alert and self._ends(number, content):
                 return True
             at += length
         return False
