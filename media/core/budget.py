@@ -36,7 +36,7 @@ class Budget:
     """One direction of one link."""
 
     __slots__ = (
-        "_at", "_burst", "_floor", "_rate", "_repair", "_repair_burst", "_stop", "_tokens",
+        "_at", "_burst", "_floor", "_rate", "_repair", "_repair_at", "_repair_burst", "_stop", "_tokens",
         "refused_bytes",
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ class Budget:
 
     def __init__(self, rate_bps: float, now: float) -> None:
         """Open with a full account."""
-        self._at = now
+        self._at = self._repair_at = now
         self._tokens = self._repair = 0.0
         self.refused_bytes = 0.0
         self._set(rate_bps)
@@ -64,17 +64,21 @@ class Budget:
 
     def set_rate(self, rate_bps: float, now: float) -> None:
         """Take a new estimate of what the direction carries, in bits per second, at least 1."""
-        self._refill(now)
+        self._refill_repair(now)
         self._set(rate_bps)
         self._tokens = min(self._burst, max(self._floor, self._tokens))
         self._repair = min(self._repair_burst, self._repair)
 
     def voice(self, size: float, now: float) -> None:
-        """Pay for voice or for control: it always passes. Sizes are octets on the wire."""
-        self._refill(now)
-        self._tokens -= size
-        if self._tokens < self._floor:
-            self._tokens = self._floor
+        """Pay for voice or for control: it always passes. Sizes are octets on the wire (hot path)."""
+        tokens = self._tokens
+        if now > self._at:  # as `_refill` does
+            tokens += (now - self._at) * self._rate
+            self._at = now
+            if tokens > self._burst:
+                tokens = self._burst
+        tokens -= size
+        self._tokens = tokens if tokens > self._floor else self._floor
 
     def video(self, size: float, now: float) -> bool:
         """Pay for a packet of the picture; False, and nothing paid, if the picture must stop.
@@ -91,7 +95,7 @@ class Budget:
 
     def repair(self, size: float, now: float) -> bool:
         """Pay for a retransmission that we send; False if it must not be sent."""
-        self._refill(now)
+        self._refill_repair(now)
         if size > self._repair or self._tokens - size < self._stop / 2:
             self.refused_bytes += size
             return False
@@ -111,7 +115,7 @@ class Budget:
 
         Its packets are paid with `video` when they come, as the picture that they are.
         """
-        self._refill(now)
+        self._refill_repair(now)
         # A key frame larger than the share ever holds is payable when the share is full.
         size = min(size, self._repair_burst)
         if size > self._repair or self._tokens < self._stop / 2:
@@ -131,10 +135,13 @@ class Budget:
         if passed <= 0:
             return
         self._at = now
-        earned = passed * self._rate
-        self._tokens += earned
-        if self._tokens > self._burst:
-            self._tokens = self._burst
-        self._repair += earned * REPAIR_SHARE
-        if self._repair > self._repair_burst:
-            self._repair = self._repair_burst
+        self._tokens = min(self._burst, self._tokens + passed * self._rate)
+
+    def _refill_repair(self, now: float) -> None:
+        """Fill both accounts; that of the repairs is looked at far more seldom."""
+        self._refill(now)
+        passed = now - self._repair_at
+        if passed > 0:
+            self._repair_at = now
+            earned = passed * self._rate * REPAIR_SHARE
+            self._repair = min(self._repair_burst, self._repair + earned)

@@ -173,12 +173,13 @@ class ArrivalLog:
         deltas = bytearray()
         for index in chosen:
             delta = round(arrivals[index] / TICK_S) - ticks
-            delta = max(-0x8000, min(0x7FFF, delta))
-            ticks += delta
             if 0 <= delta <= 0xFF:
+                ticks += delta
                 symbols[index - base] = 1
                 deltas.append(delta)
             else:
+                delta = max(-0x8000, min(0x7FFF, delta))
+                ticks += delta
                 symbols[index - base] = 2
                 deltas += (delta & 0xFFFF).to_bytes(2, "big")
         word = (reference & 0xFFFFFF) << 8 | self._count

@@ -58,8 +58,9 @@ RULES_TO_BPS: Final = 70_000.0
 """Where feedback rules a browser: its own estimate has a floor of 49 kbit/s and a picture's of 30, and below 70 kbit/s it
 overfills any link (measured); there limits alone hold it. Without feedback it sinks to about 80 kbit/s (measured), from
 where an up-link still proves 100: so the upper one can always be reached."""
-FAST_BPS: Final = 400_000.0
-"""From here on feedback is written ten times a second, below it five times: browsers themselves give 5 % of the rate to it."""
+FAST_BPS: Final = 200_000.0
+"""Where so much comes, feedback is written ten times a second, below it five times: it is of a dozen packets then, and browsers
+themselves give 5 % of the rate to it."""
 NO_FEEDBACK_S: Final = 5.0
 """A browser that has been sent to for so long and gave no feedback gives none; reports must do."""
 DARK_S: Final = 3.0
@@ -128,7 +129,9 @@ class Seat:
         self.returned_at = float("-inf")
         """When its last outage was over."""
         self.is_fast = False
-        """Whether its up-link is worth feedback at short intervals."""
+        """Whether so much comes of it that its feedback is worth short intervals."""
+        self._octets = 0
+        self._looked_at = now
         self.number = 0
         """The next packet's transport-wide number."""
         self.probing: Probing | None = None
@@ -460,7 +463,11 @@ class Seat:
     @property
     def heard_at(self) -> float:
         """When something last came."""
-        return max(self._heard_at, *(source.heard_at for source in self.sources.values()), 0.0)
+        heard_at = self._heard_at
+        for source in self.sources.values():
+            if source.heard_at > heard_at:
+                heard_at = source.heard_at
+        return heard_at
 
     def downlink(self, now: float) -> Estimate:
         """Return what is known of the way to the browser."""
@@ -504,7 +511,9 @@ class Seat:
         self._rules = (
             up.rate_bps >= RULES_TO_BPS if self._rules else up.usable_bps >= RULES_FROM_BPS
         )
-        self.is_fast = up.rate_bps >= FAST_BPS
+        octets = sum(source.stream.reception.octets for source in self.sources.values())
+        self.is_fast = (octets - self._octets) * 8 >= FAST_BPS * (now - self._looked_at)
+        self._octets, self._looked_at = octets, now
         self.up_budget.set_rate(max(up.usable_bps, up.rate_bps), now)
         if self.picture is not None:
             self.picture.cache.age_s = useful_s(self.rtt.smoothed_s)
