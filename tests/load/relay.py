@@ -208,12 +208,12 @@ async def loaded(under: Selat | VideoRoom, plan: Plan, row: Row, ends: list[End]
     calls = plan.calls[-1]
     if plan is not QUICK:
         share = statistics.median(each[0] for each in row.paced[calls])
-        calls = max(calls, min(400, int(calls * LOAD_RATIO / share)))
+        calls = min(400, int(calls * LOAD_RATIO / share))
     if isinstance(under, VideoRoom):
         calls = plan.calls[-1]  # its threads take more than one core's worth
     while len(ends) < calls * 2 * under.per_person:
         ends += await under.call()
-    load = Load(ends)
+    load = Load(ends[: calls * 2 * under.per_person])
     load.paced(2)
     meter = Meter(under.server)
     with ahead_of_others(under.server):
