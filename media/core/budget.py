@@ -77,8 +77,7 @@ class Budget:
             self._at = now
             if tokens > self._burst:
                 tokens = self._burst
-        tokens -= size
-        self._tokens = tokens if tokens > self._floor else self._floor
+        self._tokens = max(self._floor, tokens - size)
 
     def video(self, size: float, now: float) -> bool:
         """Pay for a packet of the picture; False, and nothing paid, if the picture must stop.
