@@ -82,7 +82,13 @@ class QualityMetrics:
                 self.seconds.labels(word, whose)
         for reason in get_args(IgnoredReason):
             self.ignored.labels(reason)
-        for histogram in (self.score, self.concealed, self.mouth_to_ear, self.frozen, self.interval):
+        for histogram in (
+            self.score,
+            self.concealed,
+            self.mouth_to_ear,
+            self.frozen,
+            self.interval,
+        ):
             for role in (Role.PATIENT, Role.SPECIALIST):
                 for route in get_args(RouteName):
                     histogram.labels(role, route)

@@ -169,7 +169,7 @@ def board(**more: object) -> m.Board:
     fields = {
         "now": time.time(), "waiting": queue(), "callbacks": callbacks(),
         "calls": [
-            item("c_call", Urgency.YELLOW, 1_500, state="in_call"),
+            item("c_call", Urgency.YELLOW, 1_500, state="in_call", quality="poor", weak="patient"),
             item("c_cut", Urgency.RED, 700, state="interrupted", present=False),
         ],
         "specialists": [

@@ -16,6 +16,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 from signalling.edge.pages import Pages
 from signalling.wire import messages as m
 from signalling.wire.base import FromServer
+from signalling.wire.quality import DirectionQuality, Quality
 from signalling.wire.terms import Urgency
 from tests.browser import fake_patient as fp
 from tests.browser.fake_patient import FakePatient, serving
@@ -157,6 +158,14 @@ async def a_doctor(page: Page, fake: FakePatient) -> None:
     await page.wait_for_timeout(900)
 
 
+async def weak_link(page: Page, fake: FakePatient) -> None:
+    """A call with gaps, and the data that it has used so far."""
+    mine = DirectionQuality("poor", "loss", "own")
+    await fake.tell(Quality(fp.CONSULT, mine, DirectionQuality("good")))
+    await page.wait_for_selector("#callnote.error", timeout=8_000)
+    await page.click("#usage summary")
+
+
 async def takeover_asked(page: Page, _fake: FakePatient) -> None:
     await page.wait_for_selector("#dialog[open]")
 
@@ -198,12 +207,14 @@ SCENES = [
     Scene("waiting-lost", "waiting", lose_socket, wait),
     Scene("waiting-leave", "waiting", click("#leave"), wait),
     Scene("waiting-takeover", "waiting", takeover_asked, telling(takeover)),
+    Scene("waiting-kept", "waiting", fake=telling(lambda: fp.waiting(place=1, kept=True))),
     Scene("ringing", "ringing", own_devices, ring),
     Scene("callback", "callback", fake=telling(fp.callback)),
     Scene("in_call", "in_call", a_doctor, call),
     Scene("in_call-connecting", "in_call", fake=call),
     Scene("in_call-unsent", "in_call", then(a_doctor, write_offline), call),
     Scene("in_call-camera_off", "in_call", then(a_doctor, click("#camera", "#mute")), call),
+    Scene("in_call-weak", "in_call", then(a_doctor, weak_link), call),
     Scene("in_call-choices", "in_call", then(a_doctor, click("#choices summary")), call),
     Scene("interrupted", "interrupted", fake=away),
     Scene("ended", "ended", fake=telling(fp.ended)),

@@ -18,6 +18,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 from signalling.edge.pages import Pages
 from signalling.wire import messages as m
 from signalling.wire.base import FromServer
+from signalling.wire.quality import DirectionQuality, Quality
 from signalling.wire.terms import SpecialistState
 from tests.browser import fake_staff as fs
 from tests.browser.fake_staff import FakeStaff, serving
@@ -116,6 +117,15 @@ async def show_picture(page: Page, _fake: FakeStaff) -> None:
     await page.wait_for_selector('#pictures[data-seen="true"]')
 
 
+async def poor_quality(page: Page, fake: FakeStaff) -> None:
+    """What the service says of a call over a weak link."""
+    await show_picture(page, fake)
+    mine = DirectionQuality("fair", "delay", "other")
+    theirs = DirectionQuality("poor", "loss", "other")
+    await fake.tell(Quality("c_red", mine, theirs))
+    await page.wait_for_function("document.getElementById('call-quality').textContent")
+
+
 async def new_account(page: Page, _fake: FakeStaff) -> None:
     await page.click("#account-new")
     await page.fill("#account-name", "dr. Agnes Widyaningsih, Sp.KK")
@@ -192,6 +202,7 @@ SCENES = [
           click("#accept", "#ring-error")),
     Scene("specialist-in_call-connecting", "in_call", specialist(in_call())),
     Scene("specialist-in_call", "in_call", specialist(in_call()), show_picture),
+    Scene("specialist-in_call-weak", "in_call", specialist(in_call()), poor_quality),
     Scene("specialist-interrupted", "interrupted", specialist(away)),
     Scene("specialist-takeover", "in_call", specialist(takeover)),
     Scene("specialist-end", "in_call", specialist(in_call()), fill_end),

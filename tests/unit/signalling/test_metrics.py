@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from auth.roles import Role
-from signalling.quality_metrics import Measured
 from signalling.metrics import LABEL_VALUES, MESSAGE_TYPES, Metrics, make_registry
+from signalling.quality_metrics import Measured
 from signalling.wire.codes import Code
 from signalling.wire.messages import RestartReport, SetupReport
 from signalling.wire.terms import (
