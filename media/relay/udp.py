@@ -159,6 +159,11 @@ class UdpPort:
         self._paths.clear()
 
     @property
+    def gathers(self) -> bool:
+        """Whether it is busy: read in a rhythm."""
+        return self._gathering is not None
+
+    @property
     def addresses(self) -> int:
         """How many addresses are known."""
         return len(self._paths)

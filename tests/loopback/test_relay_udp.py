@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The relay's UDP socket itself."""
+
+import asyncio
+import socket
+
+from media.relay.drops import Drop
+from tests.support.relay_peer import relay, until
+
+SOME = 2_000
+
+
+async def test_a_busy_socket_is_read_in_a_rhythm_and_a_quiet_one_when_something_comes():
+    """It goes over to a rhythm under load and back when the load ends; every packet is read."""
+    async with relay() as port:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.connect(("127.0.0.1", port.udp_port))
+            sent = 0
+            while not port.udp.gathers and sent < SOME:
+                stranger.send(bytes([255]) * 20)
+                sent += 1
+                await asyncio.sleep(0)
+            assert port.udp.gathers
+            stranger.send(bytes([255]) * 20)
+            await until(lambda: port.drops[Drop.NOT_OURS] == sent + 1)
+            await until(lambda: not port.udp.gathers)
+            stranger.send(bytes([255]) * 20)
+            await until(lambda: port.drops[Drop.NOT_OURS] == sent + 2)
+
+
+async def test_a_busy_socket_may_be_closed():
+    """Nothing reads it any more; closing twice is closing once."""
+    async with relay() as port:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.connect(("127.0.0.1", port.udp_port))
+            for _ in range(SOME):
+                stranger.send(bytes([255]) * 20)
+                await asyncio.sleep(0)
+                if port.udp.gathers:
+                    break
+            assert port.udp.gathers
+            port.udp.close()
+            port.udp.close()
+            assert not port.udp.gathers
