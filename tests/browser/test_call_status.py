@@ -35,6 +35,13 @@ _RECEIVED = """async () => {
 """Packets of voice that ever came."""
 
 
+_USE_UP = """() => {
+  const kept = JSON.parse(sessionStorage.getItem("selat.usage"));
+  sessionStorage.setItem("selat.usage", JSON.stringify({...kept, bytes: 1e7, cap: 1e7}));
+}"""
+"""A consult that has used all of its 10 MB when the page is loaded again."""
+
+
 async def lifecycle(actor: Actor, state: str) -> None:
     """Freeze a page as a phone does with tabs in the background, or let it go on."""
     devtools = await actor.context.new_cdp_session(actor.page)
@@ -71,8 +78,11 @@ async def test_both_are_told_of_quality_cost_and_a_phone_call(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-async def test_a_frozen_page_and_one_that_is_lost(tmp_path: Path) -> None:
-    """A frozen page runs no script, but its voice goes on. A lost patient is brought back to the same desk, ahead of others."""
+async def test_a_frozen_page_a_lost_one_and_a_cap(tmp_path: Path) -> None:
+    """A frozen page runs no script, but its voice goes on; a lost patient is brought back to the same desk.
+
+    At the patient's limit of data both pictures stop, and the other one is back when the limit is raised.
+    """
     async with scene(tmp_path, settings={"SELAT_CONSULT_AWAY_GRACE_S": "0.5"}) as stage:
         patient, specialist = await call(stage)
         said = specialist.page.locator("#call-words")
@@ -97,4 +107,15 @@ async def test_a_frozen_page_and_one_that_is_lost(tmp_path: Path) -> None:
         await specialist.page.click("#accept")
         await specialist.state("in_call")
         await patient.state("in_call")
+        await patient.sees()
+
+        await patient.page.evaluate(_USE_UP)
+        await patient.page.reload()
+        await patient.state("in_call")
+        await expect(patient.page.locator("#capnote")).to_contain_text("Batas data Anda tercapai")
+        await expect(patient.page.locator("#selfview")).to_be_hidden()
+        await expect(said).to_contain_text("Picture paused as wanted", timeout=10_000)
+        await patient.page.click("#usage summary")
+        await patient.page.select_option("#cap", "0")
+        await expect(said).to_have_text("", timeout=15_000)
         await patient.sees()

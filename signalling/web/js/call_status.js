@@ -17,6 +17,8 @@ const FRAME_MS = 20;
 const THIN = ["text", "voice-min", "voice"];
 /** Looks come with every change too; figures are taken no more often than this. */
 const EACH_MS = 900;
+/** From `voice` a good link is up in 8 s, a rung each 1.5 s (`media.core.ladder`): before that nothing is said of it. */
+const YOUNG_MS = 8_000;
 
 /** One call's. */
 export class CallStatus {
@@ -30,6 +32,7 @@ export class CallStatus {
   /** @type {unknown} */
   #endpoint = null;
   #lookedAt = -Infinity;
+  #connectedAt = 0;
   #options;
 
   /** @param {{session: () => Session | null, devices: () => Devices | null}} options */
@@ -65,10 +68,12 @@ export class CallStatus {
       this.#quality = null;
       this.#words.reset();
       this.#reception.reset();
+      this.#connectedAt = 0;
     }
     this.#measure(session, now);
     const {link, endpoint, me, rungs} = session.state;
     const {mine = null, theirs = null} = rungs ?? {};
+    if (endpoint === "connected") this.#connectedAt ||= now;
     const others = (view.away ?? []).some((role) => role !== me?.role);
     return this.#words.look({
       link: link === "open",
@@ -78,6 +83,7 @@ export class CallStatus {
       theirs,
       quality: this.quality,
       microphone: this.#options.devices()?.state.audio ?? "off",
+      young: now - this.#connectedAt < YOUNG_MS,
     }, now);
   }
 

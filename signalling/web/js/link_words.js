@@ -9,6 +9,7 @@
  * - `mine`, `theirs`: what this side and the other one may send, and why
  * - `quality`: what the service said of both directions
  * - `microphone`: this side's
+ * - `young`: the call has just begun, the link is still being found out
  * @typedef {{
  *   link: boolean,
  *   media: import("./endpoint.js").EndpointState | null,
@@ -17,6 +18,7 @@
  *   theirs?: Rung | null,
  *   quality?: import("./wire.js").Quality | null,
  *   microphone?: import("./devices.js").DeviceState,
+ *   young?: boolean,
  * }} Situation
  */
 /** @typedef {import("./endpoints.js").Rung} Rung */
@@ -32,7 +34,7 @@
 /** Rungs without a moving picture, the lowest first (`media.core.rungs`). */
 const WITHOUT_PICTURE = ["text", "voice-min", "voice"];
 /** Reasons of the ladder that come from the sender's own link; `watcher` is the other one's. */
-const OWN_REASONS = ["rate", "queue", "loss", "silence", "brake", "redundancy", "start", "proved", "back"];
+const OWN_REASONS = ["rate", "queue", "loss", "silence", "brake", "redundancy", "proved", "back"];
 const QUALITY_WORDS = ["excellent", "good", "fair", "poor", "bad"];
 
 /** Gravest first: the first that is true is said. @type {[Sentence, 1 | 2 | 3, (now: Situation) => boolean][]} */
@@ -71,9 +73,10 @@ export function verdict(now) {
 }
 
 /** Whether a side may send only what is in `rungs`, and it comes from this link. @param {Situation} now @param {"own" | "other"} whose @param {string[]} rungs */
-function weak({mine, theirs}, whose, rungs) {
+function weak({mine, theirs, young}, whose, rungs) {
   const [one, another] = whose === "own" ? [mine, theirs] : [theirs, mine];
-  return Boolean((one && rungs.includes(one.rung) && OWN_REASONS.includes(one.reason)) ||
+  const reasons = young ? OWN_REASONS : [...OWN_REASONS, "start"];
+  return Boolean((one && rungs.includes(one.rung) && reasons.includes(one.reason)) ||
     (another && rungs.includes(another.rung) && another.reason === "watcher"));
 }
 

@@ -100,6 +100,7 @@ export class Status {
   /** While the person waits: whose call it was. @param {ConsultView} view */
   renderWait(view) {
     show("kept", Boolean(view.kept));
+    this.#count(view, performance.now());
     const promised = view.state === "callback" ? "" : OUTLOOKS[this.#outlook] ?? "";
     say("outlook", promised);
     show("outlook", Boolean(promised));
@@ -136,8 +137,8 @@ export class Status {
     const {endpoint} = session;
     if (endpoint && this.#status.received) this.#usage.count(endpoint, this.#status.received.bytes);
     this.#usage.keep(now);
-    this.#select.value = String(this.#usage.cap / 1_000_000);
-    if (this.#usage.over && !this.#capped) this.#stop(view);
+    if (document.activeElement !== this.#select) this.#select.value = String(this.#usage.cap / 1_000_000);
+    if (this.#usage.over && ["in_call", "interrupted"].includes(view.state)) this.#stop(view);
     this.#say();
   }
 
@@ -148,11 +149,11 @@ export class Status {
       : near ? _("Most of your limit of data is used. At the limit the picture stops; voice goes on.") : "");
   }
 
-  /** Neither picture costs any more: ours is switched off, the other side's is asked to stop. @param {ConsultView} view */
+  /** Neither picture costs any more: ours is switched off, the other side is asked to stop. Until the limit is raised. @param {ConsultView} view */
   #stop(view) {
-    this.#capped = true;
-    this.#options.devices()?.cameraOff();
-    this.#options.session.transport.send("wish", {consult: view.consult, wish: "voice"});
+    const devices = this.#options.devices();
+    if (devices?.tracks.video) devices.cameraOff();
+    this.#capped ||= this.#options.session.transport.send("wish", {consult: view.consult, wish: "voice"}) > 0;
   }
 
   #lift() {
