@@ -77,7 +77,10 @@ class Budget:
             self._at = now
             if tokens > self._burst:
                 tokens = self._burst
-        self._tokens = max(self._floor, tokens - size)
+        tokens -= size
+        if tokens < self._floor:
+            tokens = self._floor
+        self._tokens = tokens
 
     def video(self, size: float, now: float) -> bool:
         """Pay for a packet of the picture; False, and nothing paid, if the picture must stop.
