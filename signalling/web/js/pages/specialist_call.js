@@ -12,6 +12,7 @@ import {qualityWords} from "../quality_words.js";
 import {attempt, choices, codeOf, complain, dialog, fillList, timeOfDay} from "./staff.js";
 import {running, takeoverNotice} from "./staff_cases.js";
 import {renderIntake} from "./specialist_intake.js";
+import {WishControl} from "./specialist_wish.js";
 
 /** @import {Kind} from "../endpoint.js" */
 /** @import {Session} from "../session.js" */
@@ -66,6 +67,7 @@ export class CallView {
   #preparing = false;
   #options;
   #status;
+  #wish;
 
   /**
    * @param {{session: () => Session | null, ondevices: () => void, contents: import("./specialist_content.js").StaffContents}} options
@@ -79,6 +81,7 @@ export class CallView {
         el("input", {type: "radio", name: "outcome", value, required: true}), words));
     }
     this.#status = new CallStatus({session: options.session, devices: () => this.devices});
+    this.#wish = new WishControl(options.session);
     onclick("mute", () => this.#mute());
     onclick("camera", () => this.#camera());
     onclick("play", () => this.#play());
@@ -179,6 +182,7 @@ export class CallView {
     document.body.dataset["endpoint"] = endpoint ?? "";
     this.#renderStatus(view);
     this.#renderPicture(view);
+    this.#wish.render(view);
     this.#renderNotices(session, view);
     renderIntake(view);
     if (this.#note?.fromServer(view.note ?? "")) this.#noteField.value = this.#note.text;

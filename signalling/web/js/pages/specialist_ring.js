@@ -12,6 +12,16 @@ import {signWords} from "./specialist_intake.js";
 /** @import {Session} from "../session.js" */
 /** @import {RingView} from "../wire.js" */
 
+/** What the patient's link can carry. @type {Record<string, string>} */
+const OUTLOOKS = {
+  messages: _("no live voice, only messages"),
+  "voice-with-gaps": _("voice with gaps"),
+  voice: _("clear voice, photographs instead of a picture"),
+  "slow-picture": _("clear voice, a small and slow picture"),
+  "small-picture": _("clear voice, a small picture"),
+  "good-picture": _("clear voice, a good picture"),
+};
+
 /** The title changes so often while it rings. */
 const FLASH_MS = 1_000;
 
@@ -47,7 +57,11 @@ export class Ring {
   /** @param {RingView | undefined} ring what the desk says now */
   render(ring) {
     if (!ring) return this.#hide();
-    if (this.#shown?.consult === ring.consult && this.#shown.until === ring.until) return;
+    if (this.#shown?.consult === ring.consult && this.#shown.until === ring.until) {
+      if (this.#shown.outlook !== ring.outlook) this.#facts(ring); // the link is measured while it rings
+      this.#shown = ring;
+      return;
+    }
     this.#hide();
     this.#shown = ring;
     this.#fill(ring);
@@ -86,6 +100,11 @@ export class Ring {
     complain("ring-error", "");
     /** @type {HTMLDetailsElement} */ ($("decline")).open = false;
     /** @type {HTMLProgressElement} */ ($("ring-bar")).max = 30;
+    this.#facts(ring);
+  }
+
+  /** @param {RingView} ring */
+  #facts(ring) {
     const who = [
       ring.ageMonths === undefined ? "" : age(ring.ageMonths),
       SPECIALTIES[ring.specialty],
@@ -97,6 +116,7 @@ export class Ring {
       el("p", {className: "complaint"}, ring.complaint ?? ""),
       el("p", {}, who),
       ring.signs?.length ? el("ul", {className: "signs"}, ...ring.signs.map((sign) => el("li", {}, signWords(sign)))) : null,
+      ring.outlook && OUTLOOKS[ring.outlook] ? el("p", {}, _("Link of the patient: {words}", {words: OUTLOOKS[ring.outlook]})) : null,
       ring.interpreterNeeded ? el("p", {className: "notice ask"}, _("No common language: an interpreter is needed.")) : null,
     );
   }
