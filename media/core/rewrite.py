@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PLAIN = struct.Struct("!BBHII").pack_into
 _EXTENDED = struct.Struct("!BBHIII").pack_into
+_EXTENDED_8 = struct.Struct("!BBHIIIQ").pack_into
 
 MAX_STEP_S: Final = 10.0
 """A sender's clock that is this far off its own earlier reports was set anew. Queues of 4 s exist
@@ -65,6 +66,9 @@ def put_header(
         block |= transport_number << transport_cc
     if abs_send_time >= 0:
         block |= (int(now * 262144.0) & 0xFFFFFF) << abs_send_time
+    if size == 8:  # MID, transport-wide number and audio level: nearly always
+        _EXTENDED_8(out, 0, 0x90, second, number, timestamp, ssrc, word, block)
+        return 24
     _EXTENDED(out, 0, 0x90, second, number, timestamp, ssrc, word)
     end = 16 + size
     out[16:end] = block.to_bytes(size, "big")
