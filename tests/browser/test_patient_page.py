@@ -60,7 +60,7 @@ async def state(page: Page, name: str) -> None:
 
 
 async def test_before_the_tap_nothing_is_fetched_but_the_page_in_two_parts(stage: Stage) -> None:
-    """The page, then by itself what calls need; the join and the WebSocket after the tap, for previews load pages too."""
+    """The page, then by itself what calls need; all else after the tap, for previews load pages too."""
     page = await stage.open(FakePatient(script=fp.waiting), scenes.LINK)
     await state(page, "join")
     await page.wait_for_load_state("networkidle")
@@ -70,7 +70,9 @@ async def test_before_the_tap_nothing_is_fetched_but_the_page_in_two_parts(stage
     await page.click("#both")
     await expect(page.locator("#selfview")).to_be_visible()
     await page.wait_for_load_state("networkidle")
-    assert [url.split("#")[0].rsplit("/", 1)[-1] for url in stage.requests[2:]] == ["join", "ws"]
+    later = [url.split("?")[0].rsplit("/", 1)[-1] for url in stage.requests[2:]]
+    assert later[:2] == ["join", "ws"]
+    assert sorted(later[2:]) == ["patient_content-en.js", "patient_status-en.js"]
 
 
 async def test_joining_does_not_wait_for_what_calls_need(stage: Stage) -> None:

@@ -112,7 +112,7 @@ export class Status {
       _("Your call was interrupted. The specialist who was with you is called first.")));
     const choice = (/** @type {number} */ mb) =>
       el("option", {value: String(mb)}, mb ? _("{mb} MB", {mb}) : _("no limit"));
-    $("seen").before(el("p", {id: "quality"}));
+    $("seen").before(el("small", {id: "quality"}));
     this.#select.append(...[0, ...CAPS_MB].map(choice));
     this.#select.addEventListener("change", () => this.#limit());
     $("choices").before(el("details", {id: "usage"},

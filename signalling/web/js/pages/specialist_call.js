@@ -284,7 +284,7 @@ export class CallView {
     say("call-quality", [
       quality?.mine && `${_("You receive")}: ${qualityWords(quality.mine, other)}`,
       quality?.theirs && `${_("The patient receives")}: ${qualityWords(quality.theirs, other)}`,
-    ].filter(Boolean).join(" · "));
+    ].filter(Boolean).join("\n"));
   }
 
   /** @param {ConsultView} view */
