@@ -73,10 +73,21 @@ class OutboundVideo:
         """Let nothing pass before the next key frame: after a pause, or a change of source."""
         self.awaits_key_frame = True
 
+    def admits(self, packet: RtpPacket, now: float) -> bool:
+        """Pay for the next packet in order; False if it must not go out (hot path)."""
+        if (packet.ssrc != self._ssrc or self.awaits_key_frame) and not self._may_begin(packet):
+            self.withheld += 1
+            return False
+        if not self._budget.video(len(packet.data) + OVERHEAD_BYTES, now):
+            self.awaits_key_frame = True
+            self.withheld += 1
+            return False
+        return True
+
     def write(
         self, packet: RtpPacket, out: bytearray, now: float, transport_number: int = 0
     ) -> int:
-        """Write the next packet into `out`; return its size, 0 if it must not go out (hot path).
+        """Write a packet that was admitted into `out`; return its size, 0 if the receiver lacks the codec (hot path).
 
         Args:
             packet: In order; shared with other receivers, not changed.
@@ -84,14 +95,7 @@ class OutboundVideo:
             now: Seconds.
             transport_number: The leg's next transport-wide number; used up if the size is not 0.
         """
-        if (packet.ssrc != self._ssrc or self.awaits_key_frame) and not self._may_begin(packet):
-            self.withheld += 1
-            return 0
         data = packet.data
-        if not self._budget.video(len(data) + OVERHEAD_BYTES, now):
-            self.awaits_key_frame = True
-            self.withheld += 1
-            return 0
         rewriter = self.rewriter
         at = rewriter.header(packet, out, now, transport_number)
         if not at:

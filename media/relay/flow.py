@@ -281,32 +281,59 @@ class PictureSink(_Sink):
 
     def restart(self, now: float) -> None:
         """Begin again with a key frame."""
+        self.out.withheld += self.seat.pacer.clear()
         self.out.restart()
         self.cache.clear()
         if self.source is not None:
             self.source.want_key_frame(now)
 
     def forward(self, packet: RtpPacket, now: float) -> None:
-        """Write, encrypt, send (hot path)."""
+        """Pay, and send or let wait (hot path)."""
         seat, out = self.seat, self.out
         if seat.is_dark:
             out.withheld += 1
             return
-        size = out.write(packet, _scratch, now, seat.number)
-        if size:
-            seat.send(_scratch, size, Weight.PICTURE, now)
+        if out.admits(packet, now):
+            pacer = seat.pacer
+            if len(pacer) or not pacer.may(now):
+                pacer.wait(packet)
+                seat.room.paces = True
+            else:
+                self._send(packet, now)
         elif out.awaits_key_frame:
             source = self.source
             if source is not None and not source.stream.key_frames.wanted:
                 source.want_key_frame(now)
 
-    def resend(self, numbers: Sequence[int], rtt_s: float, now: float) -> None:
+    def _send(self, packet: RtpPacket, now: float) -> None:
+        seat = self.seat
+        size = self.out.write(packet, _scratch, now, seat.number)
+        if size:
+            seat.send(_scratch, size, Weight.PICTURE, now)
+
+    def resend(self, numbers: Sequence[int], now: float) -> None:
         """Answer a request for lost packets, as far as it can be paid."""
-        seat, out = self.seat, self.out
         for number in numbers:
-            size = out.resend(number, rtt_s, _scratch, now, seat.number)
-            if size:
-                seat.send(_scratch, size, Weight.PICTURE, now)
+            self.seat.pacer.wait_to_repeat(number)
+        self.let_out(now)
+
+    def let_out(self, now: float) -> bool:
+        """Send what waits and may go; return whether something still waits."""
+        seat = self.seat
+        pacer = seat.pacer
+        while pacer.may(now):
+            waiting = pacer.next()
+            if waiting is None:
+                return False
+            if isinstance(waiting, int):
+                rtt_s = seat.rtt.smoothed_s
+                size = self.out.resend(waiting, rtt_s, _scratch, now, seat.number)
+                if size:
+                    seat.send(_scratch, size, Weight.PICTURE, now)
+            else:
+                self._send(waiting, now)
+        seat.room.paces = True
+        return True
 
     def probe(self, size: int, now: float) -> None:
         """Send padding of about this size, to be seen by whoever measures the link."""

@@ -76,6 +76,8 @@ class Room:
         """By the rung that was moved to, and why."""
         self.busy = False
         """Whether something waits for the next tick."""
+        self.paces = False
+        """Whether some picture does, for its link."""
         self.report_soon = False
         self._on_limits = on_limits
         self._on_flowing = on_flowing
@@ -218,6 +220,8 @@ class Room:
         """Do what time asks for."""
         if self.busy:
             self._poll(now)
+        if self.paces:
+            self._let_out(now)
         if now >= self._look_at:
             self._look_at = max(self._look_at + LOOK_S, now + LOOK_S / 2)
             self._look(now)
@@ -233,6 +237,11 @@ class Room:
                     source.poll(now)
                     restless = restless or source.stream.restless
         self.busy = restless
+
+    def _let_out(self, now: float) -> None:
+        sinks = [seat.picture for seat in self._open if seat.picture is not None]
+        waiting = [sink for sink in sinks if sink.let_out(now)]
+        self.paces = bool(waiting)
 
     def _probe(self, seat: Seat, now: float) -> None:
         assert seat.probing is not None
@@ -307,7 +316,7 @@ class Room:
         assert state is not None
         wire_bps = direction.wire_bps(path)
         for index, (watcher, link) in enumerate(zip(watchers, path[1:], strict=True), 1):
-            watcher.down_budget.set_rate(max(link.usable_bps, link.rate_bps, wire_bps), now)
+            watcher.set_down_rate(max(link.usable_bps, link.rate_bps, wire_bps), now)
             copies = state.protected[index] if index < len(state.protected) else False
             watcher.protect(link, state.sending, wanted=copies)
             if link.rate_bps < path[0].rate_bps * AHEAD_RATIO:

@@ -15,6 +15,7 @@ from media.core.bwe.uplink import UplinkEstimator
 from media.core.cache import useful_s
 from media.core.extensions import ABS_SEND_TIME, TRANSPORT_CC, ExtensionMap
 from media.core.fit import STAY_SHARE, Link
+from media.core.pacer import Pacer
 from media.core.reports import RoundTrip, round_trip_s
 from media.core.rewrite import SenderClock
 from media.core.rtp import parse
@@ -120,6 +121,7 @@ class Seat:
         start_bps = room.start_bps
         self.up_budget = Budget(start_bps, now)
         self.down_budget = Budget(start_bps, now)
+        self.pacer = Pacer(start_bps)
         self.up = UplinkEstimator(start_bps, ASSUMED_RTT_S, now)
         self.reported = ReportedDownlinkEstimator(start_bps, ASSUMED_RTT_S, now)
         self.down: DownlinkEstimator | None = None
@@ -172,7 +174,7 @@ class Seat:
         self.up_rung, self.down_rung = up.rung, down.rung
         self.rtt.smoothed_s = up.rtt_s
         self.up_budget.set_rate(up.bps, now)
-        self.down_budget.set_rate(down.bps, now)
+        self.set_down_rate(down.bps, now)
         self.up = UplinkEstimator(up.bps, up.rtt_s, now)
         self.reported = ReportedDownlinkEstimator(down.bps, down.rtt_s, now)
         if self.down is not None:
@@ -384,7 +386,7 @@ class Seat:
         picture = self.picture
         if picture is not None and nack.media_ssrc == self.offer.video.ssrc:
             self.nacks += len(nack.numbers)
-            picture.resend(nack.numbers, self.rtt.smoothed_s, now)
+            picture.resend(nack.numbers, now)
 
     def _asked_for_key_frame(self, request: rtcp.KeyFrameRequest, now: float) -> None:
         picture = self.picture
@@ -393,6 +395,11 @@ class Seat:
         self.key_frame_requests += 1
         if picture.source is not None:
             picture.source.want_key_frame(now, self.rtt.smoothed_s)
+
+    def set_down_rate(self, rate_bps: float, now: float) -> None:
+        """Take what the way to the browser may be filled with."""
+        self.down_budget.set_rate(rate_bps, now)
+        self.pacer.set_rate(rate_bps)
 
     def _fed(self, feedback: TransportFeedback, now: float) -> None:
         if self.down is not None:
@@ -403,6 +410,7 @@ class Seat:
 
     def send(self, data: bytearray, size: int, weight: Weight, now: float) -> bool:
         """Send the first ``size`` octets, written with the next transport-wide number (hot path)."""
+        self.pacer.sent(size + OVERHEAD_BYTES, now)
         down = self.down
         if down is not None:
             down.sent(size + OVERHEAD_BYTES, now)

@@ -96,7 +96,10 @@ class Way:
                     self.arrived = 0
                     self.log.write(1, 0xABCD)
         for ready in self.inbound.receive(packet, now):
-            if self.outbound.write(ready, self.out, now, self.number):
+            outbound = self.outbound
+            if isinstance(outbound, OutboundVideo) and not outbound.admits(ready, now):
+                continue
+            if outbound.write(ready, self.out, now, self.number):
                 self.number = (self.number + 1) & 0xFFFF
 
 

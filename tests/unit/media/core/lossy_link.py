@@ -253,7 +253,8 @@ class Call:
         self.most_held = max(self.most_held, len(self.inbound.hold))
         for packet in packets:
             self.forwarded.append(packet)
-            self._deliver(self.outbound.write(packet, self.out, now))
+            if self.outbound.admits(packet, now):
+                self._deliver(self.outbound.write(packet, self.out, now))
 
     def _deliver(self, size: int) -> None:
         if size:

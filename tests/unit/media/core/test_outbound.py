@@ -40,7 +40,10 @@ class Watcher:
         return packet
 
     def write(self, data: bytes, now: float = 0.0) -> RtpPacket | None:
-        size = self.stream.write(parsed(data, extensions=EXTENSIONS), self.out, now, 900)
+        packet = parsed(data, extensions=EXTENSIONS)
+        if not self.stream.admits(packet, now):
+            return None
+        size = self.stream.write(packet, self.out, now, 900)
         return self.read(size) if size else None
 
 

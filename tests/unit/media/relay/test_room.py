@@ -18,7 +18,7 @@ from tests.support.rtp_packets import element, extension_block, rtp, vp8
 
 @pytest.fixture
 def house():
-    return House()
+    return House(start_bps=2_000_000)  # nothing waits for its link
 
 
 @pytest.fixture
@@ -360,15 +360,16 @@ def test_lips_stay_in_sync(house, call):
     assert abs(shown[0] - shown[1]) < 0.001
 
 
-def test_limits_are_told_before_anything_is_forwarded(house):
+def test_limits_are_told_before_anything_is_forwarded():
     """The answer already brings them, for a link that nothing is known of."""
+    house = House()
     ana = house.person("ana").sit()
     ((leg, limits),) = house.limits
     assert leg == ana.leg_id
     assert 10_000 <= limits.video_max_bps < START_BPS
 
 
-def test_the_slowest_watcher_limits_the_sender(house):
+def test_the_slowest_watcher_limits_the_sender():
     """Ben's link is known to carry little: Ana is told at once, less than before; Ben's own limits stay."""
     house = House(start_bps=500_000)
     ana, ben = house.call()
@@ -382,8 +383,9 @@ def test_the_slowest_watcher_limits_the_sender(house):
     assert told[ana.leg_id].video_max_bps < 25_000 < before[ana.leg_id].video_max_bps
 
 
-def test_limits_rise_only_after_proof(house):
+def test_limits_rise_only_after_proof():
     """The way got wider in the estimate: one rung after the other, none without its wait."""
+    house = House()
     ana, ben = house.call()
     for seat in house.room._seats.values():
         for capacity in (seat.reported._capacity, seat.up.watch._capacity):
