@@ -90,6 +90,14 @@ its SSRC with each packet would cost five times as much as one that talks (measu
 class Seat:
     """One leg in a room."""
 
+    __slots__ = (
+        "_begun_at", "_counted", "_fed_back", "_first_sent_at", "_former", "_heard_at", "_log", "_looked_at", "_octets",
+        "_picture", "_rules", "_uncounted", "_voice", "answered", "clock", "direction", "down", "down_budget", "down_rung",
+        "extensions", "is_dark", "is_fast", "is_open", "key_frame_requests", "leg", "leg_id", "nacks", "number", "offer",
+        "order", "pacer", "participant", "picture", "probing", "reported", "returned_at", "role", "room", "rtt", "sources",
+        "up", "up_budget", "up_rung", "voice",
+    )  # fmt: skip
+
     def __init__(
         self, room: Room, leg_id: str, leg: Leg, offer: Offer, role: str, participant: str, order: int
     ) -> None:  # fmt: skip
