@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class DelayTracker:
         self.frozen = False
         self._recent_at = array("d")
         self._recent = array("d")
-        self._buckets: deque[tuple[float, float]] = deque(maxlen=BUCKETS)
+        self._buckets: list[tuple[float, float]] = []
         self._base = float("inf")
         self.noise_s = 0.0
 
@@ -102,6 +101,7 @@ class DelayTracker:
         buckets = self._buckets
         if not buckets or at - buckets[-1][0] >= BUCKET_S:
             buckets.append((at, delay_s))
+            del buckets[:-BUCKETS]
             lowest = min(value for _, value in buckets)
             self._base = min(self._base, lowest) if self.frozen else lowest
         elif delay_s < buckets[-1][1]:

@@ -49,7 +49,7 @@ class ReportedDownlinkEstimator:
         self._losses = LossMeter(now)
         self._round_trip = RoundTrip(rtt_s)
         self._base = DelayTracker()
-        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._recent: tuple[float, ...] = ()
         self._queue_s = 0.0
         self._octets = 0.0
         self._sizes: deque[int] = deque(maxlen=MAX_SIZES)
@@ -80,7 +80,7 @@ class ReportedDownlinkEstimator:
         self._losses.counted(expected, received, now)
         way_s = rtt_s - uplink_queue_s
         self._base.add(way_s, now)
-        self._recent.append(way_s)
+        self._recent = (*self._recent, way_s)[-RECENT:]
         if passed < TOGETHER_S:
             return
         arrived_bps = self._octets * 8 / passed
