@@ -515,11 +515,16 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "result": tuple(dict.fromkeys((*get_args(SignInResult), *get_args(CodeResult)))),
     "operation": get_args(StoreOperation),
     "stage": tuple(
-        dict.fromkeys((*get_args(TakeoverStage), *get_args(CallbackStage), *get_args(HoldStage)))
+        dict.fromkeys(
+            stage
+            for stages in (TakeoverStage, CallbackStage, HoldStage, ContentStage)
+            for stage in get_args(stages)
+        )
     ),
     "store": ("embedded", "redis"),
     "state": get_args(RelayState),
-    "kind": get_args(LegKind),
+    "kind": (*get_args(LegKind), *ContentKind),
+    "direction": ("in", "out"),
     "route": get_args(RouteName),
     "word": get_args(WordName),
     "whose": get_args(Whose),

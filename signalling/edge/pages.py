@@ -33,6 +33,9 @@ PATIENT_PAGE_BYTES = 16 * 1024
 PATIENT_CALL_BYTES = 12_288
 """The same for what it fetches beside that for calls: 1.5 s on 64 kbit/s, while the person reads."""
 
+PATIENT_CONTENT_BYTES = 10_240
+"""And for photographs and voice messages, which follow when calls can be made."""
+
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # The fragment never travels, but a path could name what someone is here for.

@@ -31,7 +31,7 @@ async def test_a_photograph_is_asked_for_agreed_to_and_seen_sharp(tmp_path: Path
         await expect(patient.page.locator("#shot-send")).to_be_visible(timeout=10_000)
         taken = await size_of(patient.page, "#shot img")
         await patient.page.click("#shot-send")
-        await doctor.page.wait_for_selector(PHOTO, timeout=20_000)
+        await doctor.page.wait_for_selector(PHOTO, timeout=60_000)
         assert await size_of(doctor.page, f"{PHOTO} img") == taken
         digest = await doctor.page.get_attribute(PHOTO, "data-sha256")
         assert digest
@@ -87,5 +87,3 @@ async def heard(page: Page, selector: str) -> None:
     await page.wait_for_function(
         "s => document.querySelector(s).currentTime > 0.3", arg=selector, timeout=10_000
     )
-
-

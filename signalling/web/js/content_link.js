@@ -12,6 +12,8 @@ const UNTOLD_BPS = 16_000;
 const DIRECT_BPS = 48_000;
 /** While a photograph or a message is on its way the picture gives so much of its own rate to it: it was asked for. */
 const LENT = 0.5;
+/** Where voice has its copies it can spare so much: a person waits for the photograph, and 3 KB show what it will be. */
+const LEAST_BPS = 4_000;
 /** No live voice: the link is content's. */
 const SILENT_RUNGS = new Set(["text"]);
 const TALKING = new Set(["in_call", "interrupted"]);
@@ -60,7 +62,8 @@ export function contentsOf(session, {onchange, onmessage, consult, box}) {
     if (!isTalking() || SILENT_RUNGS.has(session.state.rungs?.mine?.rung ?? limits()?.rung ?? "")) return null;
     const told = limits();
     if (!told) return told === undefined ? DIRECT_BPS : UNTOLD_BPS;
-    return (told.stillsBps ?? 0) + LENT * told.videoMaxBps;
+    const least = told.rung === "voice-min" ? 0 : LEAST_BPS;
+    return Math.max(least, (told.stillsBps ?? 0) + LENT * told.videoMaxBps);
   };
   /** The picture gives way while something is on its way. */
   function lend() {

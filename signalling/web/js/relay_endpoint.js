@@ -40,6 +40,7 @@ export class RelayEndpoint {
   #talking = false;
   /** @type {Limits | null} */
   #limits = null;
+  #lent = 0;
   /** @type {Record<Kind, MediaStreamTrack | null>} */
   #tracks = {audio: null, video: null};
   /** @type {Promise<unknown>} */
@@ -95,6 +96,13 @@ export class RelayEndpoint {
   /** What may be sent now, null before the relay has said so. */
   get limits() {
     return this.#limits;
+  }
+
+  /** What the picture gives up of its rate for what is sent behind the call. @param {number} share 0…1 */
+  lend(share) {
+    if (share === this.#lent) return;
+    this.#lent = share;
+    if (this.#limits) this.#shape();
   }
 
   /**
@@ -245,7 +253,8 @@ export class RelayEndpoint {
   }
 
   #shape(starting = false) {
-    const limits = this.#limits && this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : this.#limits;
+    const left = this.#brake.pulled ? 0 : 1 - this.#lent;
+    const limits = this.#limits && {...this.#limits, videoMaxBps: Math.floor(this.#limits.videoMaxBps * left)};
     voiceFirst(this.#pc.getTransceivers(), {starting, limits});
   }
 

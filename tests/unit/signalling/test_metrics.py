@@ -4,18 +4,20 @@
 import re
 import timeit
 from itertools import product
+from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from auth.roles import Role
-from signalling.metrics import LABEL_VALUES, MESSAGE_TYPES, Metrics, make_registry
+from signalling.metrics import LABEL_VALUES, MESSAGE_TYPES, ContentStage, Metrics, make_registry
 from signalling.quality_metrics import Measured
 from signalling.wire.codes import Code
 from signalling.wire.messages import RestartReport, SetupReport
 from signalling.wire.terms import (
     CandidateType,
     ConsultState,
+    ContentKind,
     Outcome,
     RestartTrigger,
     TransportProtocol,
@@ -67,6 +69,12 @@ def exercise(metrics: Metrics) -> None:
     for role, route in product((Role.PATIENT, Role.SPECIALIST), ("direct", "relayed")):
         measured = Measured((80.0,), 0.01, 0.02, 12.0, 0.4, 5.0, "good", "patient")
         metrics.quality.received(role, route, measured)
+    for stage, kind in product(get_args(ContentStage), ContentKind):
+        metrics.content(stage, kind)
+        metrics.content_took(kind, 12.0)
+    metrics.content_bytes("in", 100)
+    metrics.content_bytes("out", 100)
+    metrics.content_resumed()
     metrics.build("0.1.0", "embedded")
 
 

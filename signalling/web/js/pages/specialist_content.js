@@ -3,7 +3,7 @@
 
 import {contentKey} from "../content.js";
 import {contentsOf} from "../content_link.js";
-import {$, el, say} from "../dom.js";
+import {$, el, onclick, say} from "../dom.js";
 import {_} from "../i18n.js";
 import {refusalText} from "../labels.js";
 import {Recorder} from "../recorder.js";
@@ -25,23 +25,19 @@ export class StaffContents {
   #callTape;
   /** Of the dialog on the desk. @type {{consult: string, count: number, over: boolean, pictures: Pictures} | null} */
   #open = null;
-  #ask;
   #dialogTape;
-  #lines = el("ol", {className: "lines", id: "messages-lines"});
 
   /** @param {{session: () => Session | null, microphone: () => MediaStreamTrack | null}} options */
   constructor({session, microphone}) {
     this.#session = session;
-    this.#ask = el("button", {id: "ask-still", type: "button"}, el("span", {}, _("Ask for a photograph")));
-    this.#ask.addEventListener("click", () => void this.#askStill());
-    $("call-devices").before(this.#ask);
+    onclick("ask-still", () => this.#askStill());
     const contents = () => this.#link?.contents ?? null;
     this.#callTape = new Tape("call", {contents, microphone, consult: () => this.#call?.consult ?? ""});
     this.#dialogTape = new Tape("messages", {
       contents, microphone, consult: () => this.#open?.consult ?? "", onsent: () => void this.#refetch(),
     });
     $("chat-form").after(this.#callTape.element);
-    this.#makeDialog();
+    this.#wireDialog();
     setInterval(() => {
       this.#call?.pictures.tick();
       this.#callTape.tick();
@@ -108,7 +104,7 @@ export class StaffContents {
     if (!session) return;
     const pictures = new Pictures(consult, () => this.#link?.contents ?? null, (line) => this.#who(session, line));
     this.#open = {consult, count: 0, over, pictures};
-    this.#lines.replaceChildren();
+    $("messages-lines").replaceChildren();
     $("messages-form").hidden = over;
     this.#dialogTape.element.hidden = over;
     complain("messages-error", "");
@@ -138,36 +134,24 @@ export class StaffContents {
   async #askStill() {
     const consult = this.#call?.consult;
     if (!consult) return;
-    this.#ask.disabled = true;
     try {
       await this.#session()?.request("still", {consult, step: "asked"});
       say("ask-still-state", _("Asked. The patient takes it, looks at it, and sends it if they agree."));
     } catch (error) {
       toast(refusalText(codeOf(error)));
-    } finally {
-      this.#ask.disabled = false;
     }
   }
 
-  #makeDialog() {
-    const close = el("button", {type: "button", className: "quiet"}, _("Close"));
-    close.addEventListener("click", () => this.#closeDialog());
-    const field = el("input", {maxLength: 2_000, autocomplete: "off", placeholder: _("Message to the patient"), "aria-label": _("Message to the patient")});
-    const form = el("form", {id: "messages-form", className: "row"}, field, el("button", {type: "submit", className: "main"}, _("Send")));
-    form.addEventListener("submit", (event) => {
+  #wireDialog() {
+    $("messages-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.#write(field);
+      void this.#write(/** @type {HTMLInputElement} */ ($("messages-text")));
     });
-    const box = el("dialog", {id: "messages", "aria-labelledby": "messages-title"},
-      el("div", {className: "dialog-head"}, el("h2", {id: "messages-title"}, _("Messages and pictures")), close),
-      this.#lines, el("p", {id: "messages-none", className: "none", hidden: true}, _("Nothing was written or said.")),
-      el("p", {id: "messages-error", className: "notice bad", role: "alert", hidden: true}), form, this.#dialogTape.element);
-    box.addEventListener("close", () => {
+    $("messages-form").after(this.#dialogTape.element);
+    $("messages").addEventListener("close", () => {
       this.#open = null;
       this.#dialogTape.discard();
     });
-    document.body.append(box);
-    $("call-notices").before(el("p", {id: "ask-still-state", className: "hint", role: "status"}));
   }
 
   #closeDialog() {
@@ -198,9 +182,9 @@ export class StaffContents {
       const answer = /** @type {import("../wire.js").Messages} */ (/** @type {unknown} */ (await session.request("messages", {consult: open.consult})));
       if (this.#open !== open) return;
       const lines = answer.lines.filter((line) => open.pictures.take(line));
-      fillList(this.#lines, lines, (line) => line.key, (line) => (line.content ? open.pictures.row(line) : this.#textRow(session, line)));
+      fillList($("messages-lines"), lines, (line) => line.key, (line) => (line.content ? open.pictures.row(line) : this.#textRow(session, line)));
       $("messages-none").hidden = lines.length > 0;
-      this.#lines.scrollTop = this.#lines.scrollHeight;
+      $("messages-lines").scrollTop = $("messages-lines").scrollHeight;
     } catch (error) {
       complain("messages-error", refusalText(codeOf(error)));
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Photographs and voice messages as the specialist sees them: a picture sharpens as it comes.
 
-import {$, el, show} from "../dom.js";
+import {$, el, say, show} from "../dom.js";
 import {_} from "../i18n.js";
 import {dialog, timeOfDay} from "./staff.js";
 
@@ -79,7 +79,7 @@ export class Pictures {
 
   close() {
     this.#autoUntil = 0;
-    if (document.getElementById("auto-still")) show("auto-still", false);
+    show("auto-still", false);
   }
 
   /** @param {string} group */
@@ -119,7 +119,7 @@ export class Pictures {
     if (!contents) return;
     try {
       const blob = await contents.read({consult: this.#consult, key, bytes, mime: "image/jpeg"});
-      const figure = document.getElementById("auto-still") ?? autoStill();
+      const figure = $("auto-still");
       const image = /** @type {HTMLImageElement} */ (figure.querySelector("img"));
       URL.revokeObjectURL(image.src);
       image.src = URL.createObjectURL(blob);
@@ -146,7 +146,7 @@ class Sharpening {
   constructor(group) {
     this.#group = group;
     const button = el("button", {type: "button", className: "photo", "aria-label": _("Enlarge the photograph")}, this.#image);
-    button.addEventListener("click", () => enlarge(this.#image.src, this.element.dataset["sharp"] === "true"));
+    button.addEventListener("click", () => enlarge(this.#group, this.#image.src, this.element.dataset["sharp"] === "true"));
     this.element = el("span", {className: "photo-line", "data-photo": group, "data-sharp": "false"}, button, this.#bar, this.#words);
   }
 
@@ -169,8 +169,8 @@ class Sharpening {
         this.#best = layer.bytes;
         URL.revokeObjectURL(this.#image.src);
         this.#image.src = URL.createObjectURL(blob);
-        const open = document.querySelector("#picture[open] img");
-        if (open instanceof HTMLImageElement && open.dataset["group"] === this.#group) open.src = this.#image.src;
+        const enlarged = /** @type {HTMLImageElement} */ ($("enlarged"));
+        if (enlarged.dataset["photo"] === this.#group) enlarged.src = this.#image.src; // it sharpens under the eye
         if (!sharp) return;
         this.element.dataset["sharp"] = "true";
         this.element.dataset["sha256"] = layer.sha256;
@@ -185,28 +185,14 @@ class Sharpening {
   }
 }
 
-/** @param {string} src @param {boolean} sharp */
-function enlarge(src, sharp) {
+/** @param {string} group @param {string} src @param {boolean} sharp */
+function enlarge(group, src, sharp) {
   if (!src) return;
-  let box = document.getElementById("picture");
-  if (!box) {
-    const close = el("button", {type: "button", className: "quiet", "data-close": ""}, _("Close"));
-    close.addEventListener("click", () => dialog("picture").close());
-    const image = el("img", {alt: _("Photograph by the patient")});
-    image.addEventListener("click", () => image.classList.toggle("actual"));
-    box = el("dialog", {id: "picture"}, el("div", {className: "dialog-head"}, el("p", {className: "hint"}), close), el("div", {className: "picture-frame"}, image));
-    document.body.append(box);
-  }
-  const image = /** @type {HTMLImageElement} */ (box.querySelector("img"));
+  const image = /** @type {HTMLImageElement} */ ($("enlarged"));
+  image.dataset["photo"] = group;
   image.src = src;
   image.className = "";
-  const hint = box.querySelector(".hint");
-  if (hint) hint.textContent = sharp ? _("Tap the picture to see its real size.") : _("Not sharp yet.");
+  image.onclick = () => image.classList.toggle("actual");
+  say("picture-hint", sharp ? _("Tap the picture to see its real size.") : _("Not sharp yet."));
   dialog("picture").showModal();
-}
-
-function autoStill() {
-  const figure = el("figure", {id: "auto-still", hidden: true}, el("img", {alt: _("Small picture of the patient")}), el("figcaption"));
-  $("pictures").append(figure);
-  return figure;
 }

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from signalling.edge.pages import (
     PATIENT_CALL_BYTES,
+    PATIENT_CONTENT_BYTES,
     PATIENT_PAGE_BYTES,
     Pages,
     choose_encoding,
@@ -109,10 +110,12 @@ async def test_the_patient_page_is_at_most_16_kb_on_the_wire(
     assert await on_the_wire(origin, f"/{language}") <= PATIENT_PAGE_BYTES == 16_384
     [late] = late_parts(pages, language)
     assert await on_the_wire(origin, late) <= PATIENT_CALL_BYTES == 12_288
+    [content] = late_parts(pages, language, "data-content")
+    assert await on_the_wire(origin, content) <= PATIENT_CONTENT_BYTES == 10_240
 
 
-def late_parts(pages: Pages, language: str) -> list[str]:
-    return [value for _, name, value in outline(pages, language).attributes if name == "data-call"]
+def late_parts(pages: Pages, language: str, attribute: str = "data-call") -> list[str]:
+    return [value for _, name, value in outline(pages, language).attributes if name == attribute]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
