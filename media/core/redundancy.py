@@ -14,8 +14,8 @@ REPAIR_RTT_S: Final = 0.2
 """Up to here a retransmission comes in time for the jitter buffer, and costs only what was lost."""
 REPAIR_LOSS_RATIO: Final = 0.05
 """Up to here, on a short way, retransmission alone: a second loss of the same packet is 1 in 400."""
-LIGHT_LOSS_RATIO: Final = 0.01
-"""Below it concealment is inaudible: one frame in a hundred."""
+LIGHT_LOSS_RATIO: Final = 0.005
+"""From here on more than half a frame in a hundred would be concealed, which is what is promised at 1 % of loss."""
 HEAVY_LOSS_RATIO: Final = 0.03
 """From here on two copies, if they can be paid: half of the concealed frames of one copy (above)."""
 SPAN_S: Final = 0.12

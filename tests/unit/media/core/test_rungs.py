@@ -118,12 +118,12 @@ def test_voice_is_reserved_first() -> None:
 
 
 def test_copies_by_loss_and_round_trip() -> None:
-    """1 % of loss on a long way and 5 % on a short one want copies; they go below 0.4 of that."""
-    long_way, short_way = clean(1e5, 0.011, 0.5), clean(1e5, 0.011, 0.15)
+    """0.5 % of loss on a long way and 5 % on a short one want copies; they go below 0.4 of that."""
+    long_way, short_way = clean(1e5, 0.006, 0.5), clean(1e5, 0.006, 0.15)
     assert protected((long_way, short_way), ()) == (True, False)
     assert protected((clean(1e5, 0.051, 0.15),), ()) == (True,)
-    assert protected((clean(1e5, 0.005, 0.5),), (True,)) == (True,)
-    assert protected((clean(1e5, 0.003, 0.5),), (True,)) == (False,)
+    assert protected((clean(1e5, 0.003, 0.5),), (True,)) == (True,)
+    assert protected((clean(1e5, 0.001, 0.5),), (True,)) == (False,)
     assert protected((clean(1e5, 0.0, 0.5),), (True,)) == (False,)
 
 
