@@ -274,6 +274,9 @@ class Seating:
             seated.answer = answer
             self.rooms[seated.seat.consult].answer(name, answer)
             self._start_ticking()
+        elif answer.ice != seated.answer.ice:
+            seated.answer = answer  # it restarted ICE: its link may be another one
+            seated.dark = True
 
     def _forward(self, consult: str, between: frozenset[str]) -> None:
         if between:

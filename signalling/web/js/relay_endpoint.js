@@ -214,7 +214,7 @@ export class RelayEndpoint {
     await this.#pc.setLocalDescription();
     this.#answer = answerFields(this.#pc.localDescription?.sdp ?? "");
     // @ts-expect-error not in TypeScript's library: Chromium has it
-    if (navigator.connection?.saveData) this.#answer.saveData = true;
+    if (globalThis.navigator?.connection?.saveData) this.#answer.saveData = true;
     this.#send();
     this.#options.onanswer(this.#answer);
   }
@@ -225,6 +225,9 @@ export class RelayEndpoint {
     this.#pair++;
     await this.#pc.setLocalDescription(await this.#pc.createOffer({iceRestart: true}));
     await this.#pc.setRemoteDescription({type: "answer", sdp: this.#description(this.#answer)});
+    // The relay needs nothing for the restart; but it measures the link of who waits with our credentials.
+    this.#answer = {...this.#answer, ice: answerFields(this.#pc.localDescription?.sdp ?? "").ice};
+    if (!this.#talking && this.state === "connected") this.#options.onanswer(this.#answer);
   }
 
   /** The offer as it reads now, with the same credentials: codec parameters change, the transport doesn't. */
