@@ -49,6 +49,8 @@ LINK_FRESH_S: Final = 20.0
 """What a relay said is good for so long: four of its messages."""
 STALE_S: Final = 25.0
 """What a page said that says nothing any more: two messages of the thinnest rungs did not come."""
+PICTURE_DUE_S: Final = 10.0
+"""A picture that the other side says it sends has come by then: full quality is there within it."""
 SAME_WORD_S: Final = 10.0
 """Another reason for the same word is told no more often than this: a sentence that jumps is not read."""
 OPUS_BPS: Final = 32_000
@@ -62,6 +64,10 @@ class Side:
 
     voice: VoiceMeter = field(default_factory=VoiceMeter)
     picture: PictureMeter = field(default_factory=PictureMeter)
+    picture_since: float | None = None
+    """Since when the other side says that it sends one; None = it does not."""
+    pictured: bool = False
+    """And it has come."""
     received_at: float = -math.inf
     said: Received | None = None
     link: LinkOf | None = None
@@ -94,8 +100,7 @@ class CallQuality:
         rtt_s = received.rtt_s
         if relayed and said is not None:
             rtt_s += said.rtt_s  # each page knows the way to the relay and back
-        if said is not None and not said.picture:
-            side.picture.clear()
+        self._expect_picture(side, sent=said is not None and said.picture, now=now)
         scores: list[float] = []
         voice: VoiceScore | None = None
         for number, second in enumerate(received.seconds, 1 - len(received.seconds)):
@@ -114,11 +119,23 @@ class CallQuality:
                 voice = side.voice.score(at)
                 if voice is not None:
                     scores.append(voice.r)
-            if said is not None and said.picture and not received.hidden:
+            side.pictured = side.pictured or second.frames > 0
+            if side.picture_since is None or received.hidden:
+                continue
+            if side.pictured or now - side.picture_since > PICTURE_DUE_S:
                 side.picture.add(Seen(second.span_s, second.frames, second.frozen_s), at)
         picture = side.picture.score(now)
         side.verdict = overall(voice, picture)
         return self._measured(role, received, scores, voice, picture, now)
+
+    @staticmethod
+    def _expect_picture(side: Side, *, sent: bool, now: float) -> None:
+        """Begin anew with a picture that is switched on, and forget one that is off."""
+        if not sent:
+            side.picture.clear()
+            side.picture_since, side.pictured = None, False
+        elif side.picture_since is None:
+            side.picture_since = now
 
     def _measured(
         self,

@@ -89,13 +89,13 @@ export class Reception {
       sample.bursts - before.bursts,
       bufferMs / 10,
       frames,
-      this.#units(2, this.#frozenMs(frames, sample.atMs), spanMs),
+      this.#units(2, this.#frozenMs(frames, sample), spanMs),
     ];
   }
 
-  /** How much of gaps over 1 s there was since the last look, the gap's first second too once it is one. @param {number} frames @param {number} atMs */
-  #frozenMs(frames, atMs) {
-    if (frames > 0) {
+  /** How much of gaps over 1 s there was since the last look, the gap's first second too once it is one. @param {number} frames @param {Received} sample */
+  #frozenMs(frames, {atMs, framesDecoded}) {
+    if (frames > 0 || !framesDecoded) { // none yet is no freeze
       this.#picturedAt = atMs;
       this.#counted = 0;
       return 0;

@@ -117,7 +117,10 @@ def test_nothing_is_guessed_of_links_that_nobody_measured() -> None:
 
 def test_a_frozen_picture_takes_the_word_down() -> None:
     """A picture that stands is the reason, though the voice is excellent; one that nobody sends is none."""
-    said = Talk(received(FROZEN), received()).go()
+    talk = Talk(received(), received())
+    talk.go()
+    talk.sides[ev.PATIENT] = received(FROZEN)
+    said = talk.go()
     assert said is not None
     assert said.mine is not None
     assert (said.mine.word, said.mine.reason) == ("bad", "frozen")
@@ -125,6 +128,24 @@ def test_a_frozen_picture_takes_the_word_down() -> None:
     assert said is not None
     assert said.mine is not None
     assert said.mine.word == "excellent"
+
+
+def test_a_picture_that_has_not_come_yet_is_not_frozen() -> None:
+    """In a call's first seconds, or after the camera is switched on, nobody is told that the picture stands; later they are."""
+    none = Second(1.0, 1.0, 0.0, 0, 0.05, 0, 0.0)
+    talk = Talk(received(none), received())
+    said = talk.go(2)
+    assert said is not None
+    assert said.mine is not None
+    assert said.mine.word == "excellent"
+    said = talk.go(3)
+    assert said is not None
+    assert said.mine is not None
+    assert (said.mine.word, said.mine.reason) == ("bad", "frame-rate")
+    talk.sides[ev.PATIENT] = received(GOOD)
+    talk.go(3)
+    assert talk.told[-1].mine is not None
+    assert talk.told[-1].mine.word == "excellent"
 
 
 def test_a_hidden_page_does_not_rate_the_picture() -> None:
