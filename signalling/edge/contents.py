@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,8 +38,6 @@ from signalling.wire.codes import Code
 from signalling.wire.ids import ConsultId
 from signalling.wire.messages import Error, Ok
 from signalling.wire.terms import ConsultState, ContentKind, StillStep
-
-log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 16_384
 """What is stored at a time: 5 MB are 320 rows. Less is stored when more doesn't come soon."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +26,6 @@ from signalling.store.base import (
 from signalling.wire.codes import Code
 from signalling.wire.ids import ConsultId
 from signalling.wire.terms import ContentKind
-
-log = logging.getLogger(__name__)
 
 PIECES = "pieces:"
 SHELVES = 500

@@ -369,6 +369,34 @@ async def test_messages_of_who_only_waits_are_nobodys(clinic: Clinic) -> None:
     )
 
 
+async def test_who_ended_it_reads_on(clinic: Clinic, call: Call) -> None:
+    """After the end the specialist who ended it reads what was said, nobody else does, and nobody adds to it."""
+    key = await c.send(call.patient, c.voice(3_000), "voice")
+    await call.patient.chat("terima kasih")
+    await call.specialist.done("end", consult=call.consult, outcome="advice")
+    read = await call.specialist.done("messages", consult=call.consult)
+    assert [line["key"] for line in read["lines"]][0] == key
+    assert read["lines"][1]["text"] == "terima kasih"
+    assert await c.fetch(call.specialist, call.consult, key, 3_000) == c.voice(3_000)
+    colleague = await clinic.specialist(on_call=False)
+    assert await colleague.refused("messages", consult=call.consult) == "not_found"
+    more = c.announce(call.specialist, c.voice(seed=4), "voice")
+    assert await call.specialist.refused("content_begin", **more) == "consult_over"
+
+
+async def test_content_has_its_states(clinic: Clinic) -> None:
+    """Before the intake nothing is taken, and an automatic picture only in a call."""
+    early = await clinic.patient(intake=False)
+    assert (
+        await early.refused("content_begin", **c.announce(early, c.voice(), "voice"))
+        == "wrong_state"
+    )
+    waiting = await clinic.patient()
+    auto = c.announce(waiting, c.jpeg(5_000), "auto_still")
+    assert await waiting.refused("content_begin", **auto) == "wrong_state"
+    await c.send(waiting, c.jpeg(5_000))
+
+
 async def test_two_sockets_with_one_key_make_one_content(open_node: OpenNode) -> None:
     """A page that comes back on another node goes on; what the older socket still had is not stored twice."""
     first = await open_node()
