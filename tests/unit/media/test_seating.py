@@ -5,18 +5,25 @@ import pytest
 
 from media.relay.drops import Drop
 from media.relay.leg import SILENT_S
+from media.relay.leg import LegState as Stage
 from media.relay.port import PortSettings, RelayPort
 from media.seating import CONSULTS_MAX, CONTROL_LOST_S, LINKS_S, POOL, RETIRED_S, Seating
 from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
+    LegAnswer,
+    LegProbed,
     LegSeated,
     LegsMinted,
     LegsSeated,
     LegState,
+    LimitLeg,
+    MediaAnswer,
+    RelayAnswer,
     Seat,
 )
 from signalling.wire.quality import LegLinks
+from tests.support.stun import reply
 
 
 class Bench:
@@ -188,3 +195,88 @@ async def test_one_broken_leg_does_not_end_the_looking_after_others(bench):
     await bench.port._look_after(bench.now + SILENT_S)
     assert bench.port.drops[Drop.FAULT] == 1
     assert not set(others) & bench.port.legs
+
+
+ICE_PASSWORD = "p" * 24
+
+
+class Mirror:
+    """A path to a browser that answers each check at once."""
+
+    def __init__(self, leg, bench):
+        self.leg, self.bench = leg, bench
+        self.asked = []
+
+    def send(self, data, weight):
+        self.asked.append(self.bench.now)
+        self.leg.receive_stun_answer(reply(data, ICE_PASSWORD), self.bench.now + 0.05)
+
+
+def joined(bench, consult="c1"):
+    """Seat somebody, with an answer and a connection; return the leg's name and its path."""
+    name = bench.pool()[0]
+    bench.seat(name, consult, f"p_{consult}")
+    seated = bench.seating.seats[name]
+    media = MediaAnswer(payload_types=[111], ssrcs=[7], extensions=[], direction="sendrecv")
+    video = MediaAnswer(payload_types=[96, 97], ssrcs=[8, 9], extensions=[], direction="sendrecv")
+    answer = LegAnswer(ice=f"theirs:{ICE_PASSWORD}", fingerprints=["sha-256 00"], setup="passive", audio=media, video=video)  # fmt: skip
+    bench.seating.ordered(RelayAnswer(name, answer))
+    path = Mirror(seated.leg, bench)
+    seated.leg._rule.current = path
+    seated.leg.state = Stage.CONNECTED
+    bench.seating._connected(name, seated.leg)
+    return name, path
+
+
+def wait(bench, seconds):
+    for _ in range(int(seconds * 100)):
+        bench.now += 0.01
+        bench.seating._tick_surveys(bench.now)
+
+
+async def test_the_link_of_who_waits_is_measured(bench):
+    """From the connection on; the node is told once, and limits follow what was found, not the guess."""
+    name, path = joined(bench)
+    wait(bench, 10)
+    (probed,) = bench.of(LegProbed)
+    assert (probed.leg, probed.outlook) == (name, "good-picture")
+    assert probed.up_bps > 300_000
+    assert max(path.asked) - min(path.asked) <= 6
+    told = [each.limits.rung for each in bench.of(LimitLeg)]
+    assert told[0] == "glimpse"
+    assert told[-1] == "standard"
+
+
+async def test_a_call_that_begins_early_takes_what_is_known(bench):
+    """Forwarding ends the asking at once; what the first trains told is taken."""
+    name, path = joined(bench)
+    wait(bench, 1.5)
+    bench.seating.ordered(Forwarding("c1", ["p_c1", "s1"]))
+    asked = len(path.asked)
+    assert asked >= 6
+    assert [each.leg for each in bench.of(LegProbed)] == [name]
+    wait(bench, 5)
+    assert len(path.asked) == asked
+    assert bench.seating.rooms["c1"].talks(name)
+
+
+async def test_after_an_outage_it_is_looked_at_again_lightly(bench):
+    """Silence for three checks, then a check: a few trains; not during a call, and not without a reason."""
+    name, path = joined(bench)
+    leg = bench.seating.seats[name].leg
+    wait(bench, 10)
+    first = len(path.asked)
+    leg.heard_at = bench.now
+    await bench.sweep(1)
+    assert bench.seating.seats[name].survey is None
+    await bench.sweep(7)
+    leg.heard_at = bench.now
+    await bench.sweep(0.5)
+    wait(bench, 10)
+    assert 0 < len(path.asked) - first <= 2 * 6 * 3
+    assert len(bench.of(LegProbed)) == 2
+    bench.seating.ordered(Forwarding("c1", ["p_c1", "s1"]))
+    bench.seating.seats[name].dark = True
+    leg.heard_at = bench.now
+    await bench.sweep(0.5)
+    assert bench.seating.seats[name].survey is None

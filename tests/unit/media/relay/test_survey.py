@@ -2,7 +2,6 @@
 """The link probe over a warm leg: what it sends, what it believes, what it finds."""
 
 import heapq
-import struct
 from types import SimpleNamespace
 
 import pytest
@@ -10,20 +9,10 @@ from aioice import stun
 
 from media.core.link_probe import MAX_SHARE, Confidence, Mode
 from media.relay.survey import ANSWER_BYTES, ERROR_BYTES, UDP_BYTES, Survey, answered, request
+from tests.support.stun import reply
 
 USERNAME, PASSWORD = "theirs:ours1234", "p" * 24
 STEP_S = 0.01
-
-
-def reply(data, password=PASSWORD):
-    """Return what a browser answers: an error where there is something that it must understand and doesn't."""
-    kind = stun.Class.ERROR if struct.pack("!HH", 0x7FFE, 0) in data else stun.Class.RESPONSE
-    message = stun.Message(
-        message_method=stun.Method.BINDING, message_class=kind, transaction_id=data[8:20]
-    )
-    message.attributes["XOR-MAPPED-ADDRESS"] = ("127.0.0.1", 9)
-    message.add_message_integrity(password.encode())
-    return bytes(message)
 
 
 class Island:
@@ -85,7 +74,7 @@ def test_a_request_is_a_check_as_others_read_it():
 def test_only_what_the_browser_signed_is_an_answer():
     """The transaction comes out of a good answer; a wrong password, a cut and a bare message give nothing."""
     data, transaction = request(USERNAME, PASSWORD, 0, 7)
-    good = reply(data)
+    good = reply(data, PASSWORD)
     assert answered(good, PASSWORD) == transaction
     assert answered(reply(data, "q" * 24), PASSWORD) is None
     assert all(answered(good[:end], PASSWORD) is None for end in range(20, 44))
