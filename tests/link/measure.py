@@ -85,6 +85,10 @@ async def _watched(lab: Lab, ends: Ends, profile: Profile, seconds: float) -> Fi
         "troubles": [*taken[0].troubles, *taken[1].troubles],
         **_heard_and_seen(taken, since, until),
         **_carried(before, after, seconds_log),
+        "loaded": [
+            (name, round(a - since, 2), round(b - since, 2), size)
+            for name, a, b, size in taken[0].loaded
+        ],
         "told": [(round(at - since, 2), message) for at, message in ends.told],
     }
     if profile.ends_s():
@@ -254,7 +258,7 @@ def medians(runs: Sequence[Figures]) -> Figures:
         if (
             not isinstance(value, list)
             or len(value) != 2
-            or name in {"told", "troubles", "queue_ms"}
+            or name in {"told", "troubles", "loaded", "queue_ms"}
         ):
             continue
         answer[name] = [_middle([run[name][side] for run in good]) for side in (0, 1)]

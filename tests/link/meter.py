@@ -56,6 +56,8 @@ class Taken:
     played: list[tuple[float, int, list[float]]]
     """The same of what was decoded from the other person."""
     troubles: tuple[str, ...] = ()
+    loaded: tuple[tuple[str, float, float, int], ...] = ()
+    """(what, from, until, bytes) of what the page loaded after itself."""
 
     def between(self, since: float, until: float) -> Taken:
         """Return the statistics of a stretch, with one row before it if there is one."""
@@ -96,6 +98,7 @@ async def take(page: Page) -> Taken:
         blocks("said"),
         blocks("played"),
         tuple(str(found[name]) for name in ("broken", "deaf") if found.get(name)),
+        tuple((name, a / 1_000, b / 1_000, size) for name, a, b, size in found["loaded"]),
     )
 
 

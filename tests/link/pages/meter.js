@@ -105,7 +105,9 @@
 
   // From now on the first voice and the first picture are noticed.
   meter.begin = () => { meter.since = wall(); meter.voiceAt = meter.pictureAt = 0; return meter.since; };
-  meter.take = () => ({rows: meter.rows, loudness: meter.loudness, broken: meter.broken, deaf: meter.deaf});
+  const loaded = () => performance.getEntriesByType("resource").map(({name, startTime, responseEnd, transferSize}) =>
+    [name.replace(/^.*\//, "").slice(0, 40), performance.timeOrigin + startTime, performance.timeOrigin + responseEnd, transferSize]);
+  meter.take = () => ({loaded: loaded(), rows: meter.rows, loudness: meter.loudness, broken: meter.broken, deaf: meter.deaf});
 
   // -- the page itself: when the patient can tap -----------------------------------------------------
 
