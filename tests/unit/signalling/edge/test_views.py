@@ -337,6 +337,7 @@ def test_the_board_shows_specialists_requests_and_medians() -> None:
 
 LINES = {
     ev.ChatSent: ("chat", "patient"),
+    ev.ContentAdded: ("still", "patient"),
     ev.PatientJoined: ("joined", "patient"),
     ev.Accepted: ("accepted", "specialist"),
     ev.Transferred: ("transferred", "specialist"),
@@ -359,7 +360,8 @@ def test_which_events_are_lines(kind: type[ev.Event]) -> None:
     assert line is not None
     assert (line.kind, line.author) == LINES[kind]
     assert (line.consult, line.cursor, line.at, line.text) == (C1, 9, NOW, "")
-    assert line.key == (KEY if kind is ev.ChatSent else "")
+    keys = {ev.ChatSent: KEY, ev.ContentAdded: "still-key-1"}
+    assert line.key == keys.get(kind, "")
 
 
 def test_a_refused_take_over_is_no_line() -> None:
