@@ -54,12 +54,15 @@ async def record(page: Page, begin: str, stop: str, send: str) -> None:
 
 
 async def test_nobody_leaves_unheard(tmp_path: Path) -> None:
-    """With nobody on call a message is left; a specialist hears and answers it; the code collects the answer."""
+    """With nobody on call a message is left, and survives the page; it is heard, answered, collected with the code."""
     async with scene(tmp_path, settings={"SELAT_CONSULT_NOBODY_S": "1"}) as stage:
         made = stage.server.cli("invite")
         patient = await stage.patient(made["url"], camera=False)
         await patient.state("callback")
+        await patient.page.evaluate("WebSocket.prototype.send = () => {}")  # nothing gets out
         await record(patient.page, "#speak", "#tape-stop", "#tape-send")
+        await patient.page.wait_for_selector("#parcels li", timeout=10_000)
+        await patient.page.reload()
         await patient.page.wait_for_selector("#lines [data-voice]", timeout=15_000)
         await patient.page.goto("about:blank")
         doctor = await stage.browser("city")

@@ -375,7 +375,7 @@ async def test_who_ended_it_reads_on(clinic: Clinic, call: Call) -> None:
     await call.patient.chat("terima kasih")
     await call.specialist.done("end", consult=call.consult, outcome="advice")
     read = await call.specialist.done("messages", consult=call.consult)
-    assert [line["key"] for line in read["lines"]][0] == key
+    assert read["lines"][0]["key"] == key
     assert read["lines"][1]["text"] == "terima kasih"
     assert await c.fetch(call.specialist, call.consult, key, 3_000) == c.voice(3_000)
     colleague = await clinic.specialist(on_call=False)
