@@ -83,6 +83,16 @@ class _Upload:
     store_timer: asyncio.TimerHandle | None = None
     told_at: float = 0.0
 
+    @property
+    def to_store(self) -> bool:
+        """Whether something waits to be stored, and shall be."""
+        return bool(self.pending) and not self.over
+
+    @property
+    def stored_whole(self) -> bool:
+        """Whether all is stored, and the handle has not been refused meanwhile."""
+        return self.kept == self.begun.bytes and not self.over
+
     def stop(self) -> None:
         """Arm nothing any more."""
         self.over = True
@@ -200,7 +210,8 @@ class Contents:
         try:
             self._take(upload, offset, data[wire.HEADER.size :])
         except ContentRefused as refused:
-            self._spawn(self._refuse(upload, refused.code, drop=_is_final(refused.code)))
+            self._end(upload, refused.code)
+            self._spawn(self._drop_after(upload, refused.code))
 
     def _take(self, upload: _Upload, offset: int, data: bytes) -> None:
         if upload.over:
@@ -238,16 +249,17 @@ class Contents:
                 upload.store_timer = None
             try:
                 await self._store_pending(upload, all_of_it=all_of_it)
-                if upload.kept == upload.begun.bytes:
+                if upload.stored_whole:
                     await self._finish(upload)
             except (ContentRefused, Refused, StoreError) as error:
                 code = error.code if isinstance(error, ContentRefused) else refusal(error).code
-                await self._refuse(upload, code, drop=_is_final(code))
+                self._end(upload, code)
+                await self._drop(upload, code)
         if upload.pending and upload.store_timer is None:
             self._store_later(upload)
 
     async def _store_pending(self, upload: _Upload, *, all_of_it: bool) -> None:
-        while upload.pending:
+        while upload.to_store:
             last = upload.received == upload.begun.bytes
             if len(upload.pending) < CHUNK_BYTES and not (last or all_of_it):
                 return
@@ -314,13 +326,20 @@ class Contents:
         self._metrics.content_took(begun.kind, now() - begun.at)
         self._tell_progress(upload)
 
-    async def _refuse(self, upload: _Upload, code: Code, *, drop: bool) -> None:
-        """End a handle with a code; what can never become whole is dropped."""
-        if upload.over:
-            return
-        self._close(upload, code)
-        self._metrics.refused(code)
-        if drop:
+    def _end(self, upload: _Upload, code: Code) -> None:
+        """End a handle with a code."""
+        if not upload.over:
+            self._close(upload, code)
+            self._metrics.refused(code)
+
+    async def _drop_after(self, upload: _Upload, code: Code) -> None:
+        """Drop it once nothing of it is being stored any more: else that would stay."""
+        async with upload.lock:
+            await self._drop(upload, code)
+
+    async def _drop(self, upload: _Upload, code: Code) -> None:
+        """What can never become whole is dropped; the rest waits for the sender to come back."""
+        if _is_final(code):
             with contextlib.suppress(StoreError, Refused):
                 await self.spools.drop(upload.begun.consult, [upload.begun.key])
 
