@@ -58,10 +58,6 @@ class Spools:
         """Return a spool as it is in memory."""
         return self._shelf(consult_id).spool
 
-    def forget(self) -> None:
-        """Forget what is in memory, as a restart does."""
-        self._shelves.clear()
-
     async def fresh(self, consult_id: ConsultId) -> Spool:
         """Return a spool as the store has it.
 

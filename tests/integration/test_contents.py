@@ -2,6 +2,7 @@
 """Photographs and voice messages in pieces, on both stores: in, resumed, out, refused, dropped, erased."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from signalling.edge import contents as edge
 from signalling.wire.ids import ConsultId
 from tests.integration.conftest import OpenNode
 from tests.support import content as c
-from tests.support.clinic import Call, Clinic
+from tests.support.clinic import Call, Clinic, config, open_clinic
 
 QUICK_PROMISE = ConsultPolicy(away_grace_s=0.3, nobody_s=0.3)
 
@@ -75,30 +76,25 @@ async def test_a_lost_socket_costs_nothing_that_came(clinic: Clinic, call: Call)
     assert await c.fetch(call.specialist, call.consult, fields["key"], len(data)) == data
 
 
-async def test_a_restarted_node_goes_on_where_it_was(open_node: OpenNode) -> None:
-    """What was kept survives the node: another one on the same store goes on, checks the whole and shows it."""
-    first = await open_node()
-    patient = await first.patient()
+async def test_a_restarted_node_goes_on_where_it_was(
+    no_leaks: None, store_url: str, tmp_path: Path
+) -> None:
+    """A node that stops stores what came; the next one goes on from there, checks the whole and shows it."""
     data = c.voice(40_000)
-    fields = c.announce(patient, data, "voice", durationMs=30_000)
-    opened = await c.begin(patient, fields)
-    await c.send_pieces(patient, opened["handle"], data, end=19_200)
-    await patient.wait_until(lambda: c.kept(patient, opened["handle"]) >= 16_384)
-    if first.node.config.store.url:
-        second = await open_node()
-    else:
-        # One file, one process: what the node keeps in memory is forgotten instead.
-        second = first
-        await patient.lose()
-        await asyncio.sleep(0)
-        first.node.contents.spools.forget()
-    again = second.peer(patient.token, patient.consult)
-    assert (await again.open())["type"] == "welcome"
-    reopened = await c.begin(again, fields)
-    assert 16_384 <= reopened["offset"] <= 19_200
-    await c.send_pieces(again, reopened["handle"], data, reopened["offset"])
-    assert await c.until_closed(again, reopened["handle"]) == ""
-    assert await c.fetch(again, again.consult or "", fields["key"], len(data)) == data
+    async with open_clinic(config(tmp_path, store_url)) as first:
+        patient = await first.patient()
+        fields = c.announce(patient, data, "voice", durationMs=30_000)
+        opened = await c.begin(patient, fields)
+        await c.send_pieces(patient, opened["handle"], data, end=19_200)
+        await patient.wait_until(lambda: c.acked(patient, opened["handle"]) == 19_200)
+    async with open_clinic(config(tmp_path, store_url)) as second:
+        again = second.peer(patient.token, patient.consult)
+        assert (await again.open())["type"] == "welcome"
+        reopened = await c.begin(again, fields)
+        assert reopened["offset"] == 19_200
+        await c.send_pieces(again, reopened["handle"], data, reopened["offset"])
+        assert await c.until_closed(again, reopened["handle"]) == ""
+        assert await c.fetch(again, again.consult or "", fields["key"], len(data)) == data
 
 
 async def test_a_repeat_of_what_is_there_is_harmless(clinic: Clinic, call: Call) -> None:
@@ -419,3 +415,21 @@ async def test_two_sockets_with_one_key_make_one_content(open_node: OpenNode) ->
         await c.send_pieces(again, reopened["handle"], data, reopened["offset"])
         assert await c.until_closed(again, reopened["handle"]) == ""
     assert await c.fetch(again, again.consult or "", fields["key"], len(data)) == data
+
+
+async def test_sides_on_two_nodes(open_node: OpenNode) -> None:
+    """Asking, progress and the picture itself reach the other side when it is connected to another node."""
+    first = await open_node()
+    if not first.node.config.store.url:
+        pytest.skip("the embedded store has one node")
+    call = await first.call(elsewhere=await open_node())
+    await call.specialist.done("still", consult=call.consult, step="asked")
+    await call.patient.wait_for(lambda m: m["type"] == "still" and m["step"] == "asked")
+    data = c.jpeg(60_000)
+    key = await c.send(call.patient, data)
+    await call.specialist.wait_for(lambda m: m["type"] == "content_progress" and m["key"] == key)
+    await call.specialist.wait_for(lambda m: m["type"] == "entry" and m["kind"] == "still")
+    assert await c.fetch(call.specialist, call.consult, key, len(data)) == data
+    auto = await c.send(call.patient, c.jpeg(5_000), "auto_still")
+    await call.specialist.wait_for(lambda m: m["type"] == "content_progress" and m["key"] == auto)
+    assert await c.fetch(call.specialist, call.consult, auto, 5_000) == c.jpeg(5_000)
