@@ -185,6 +185,22 @@ test("in a call pieces are small and keep to the limits, with little on its way"
   assert.equal(contents.parcels.length, 0);
 });
 
+test("a short way without a queue takes more than the limits know; a queue ends that", async () => {
+  rate = 32_000;
+  const contents = page({bps: 5_000_000, rttMs: 60});
+  await contents.add(parcel("k1", 100_000));
+  await go(12_000);
+  assert.ok(far.whole.has("k1"), "32 kbit/s would take 25 s");
+  assert.ok(far.queueMsMost < 60);
+  const thin = page({bps: 100_000, rttMs: 60});
+  await thin.add(parcel("k2", 100_000));
+  await go(3_000);
+  const from = Date.now();
+  await go(5_000);
+  assert.ok(far.queueMsMost < 250, `${far.queueMsMost} ms of queue`);
+  assert.ok(far.bps(from, Date.now()) < 90_000);
+});
+
 test("limits that the link can't keep fill no queue", async () => {
   rate = 64_000;
   const contents = page({bps: 24_000, rttMs: 500});

@@ -37,6 +37,15 @@ const WINDOW_MAX_BYTES = 131_072;
 /** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms). */
 const QUEUE_MS = 100;
 const RTT_FIRST_MS = 600;
+/**
+ * In a call the limits know what voice and picture have proved, not what a good link would take besides. A short way (the
+ * server's 50 ms of gathering acknowledgements included) without a queue is asked for more, by little; at the first sign of
+ * a queue the limits hold again. Thin links have longer ways: there it never begins.
+ */
+const SHORT_MS = 200;
+const QUIET_MS = 60;
+const BOOST = 1.15;
+const BOOST_MAX = 16;
 /** While nothing may be sent, and when the browser has not handed on what it was given. */
 const ASK_AGAIN_MS = 500;
 const DRAIN_MS = 20;
@@ -83,15 +92,23 @@ export class Pace {
   #windowBytes = WINDOW_FIRST_BYTES;
   #nextAt = 0;
   #rate;
+  /** How many times the limits a short, quiet way has shown that it takes. */
+  #boost = 1;
 
   /** @param {() => number | null} rate bits per second that content may use; 0 = wait; null = no call runs */
   constructor(rate) {
     this.#rate = rate;
   }
 
+  /** Bits per second; 0 = wait; null = no call runs. */
+  #allowed() {
+    const rate = this.#rate();
+    return rate && rate * this.#boost;
+  }
+
   /** How large the next piece is; 0 = nothing may be sent now. */
   pieceBytes() {
-    const rate = this.#rate();
+    const rate = this.#allowed();
     if (rate === null) return this.#windowBytes > 65_536 ? LARGE_PIECE_BYTES : this.#windowBytes > 16_384 ? PIECE_BYTES * 2 : PIECE_BYTES;
     if (rate <= 0) return 0;
     const least = rate < THIN_BPS ? SMALL_PIECE_BYTES : PIECE_BYTES;
@@ -100,7 +117,7 @@ export class Pace {
 
   /** How long to wait before the next piece. @param {number} inFlight bytes @param {number} bytes of the piece @param {number} now */
   waitMs(inFlight, bytes, now) {
-    const rate = this.#rate();
+    const rate = this.#allowed();
     if (rate === null) return inFlight && inFlight + bytes > this.#windowBytes ? Infinity : 0;
     if (rate <= 0) return ASK_AGAIN_MS;
     // A round trip that grows is a queue: more on its way would only make it longer.
@@ -111,7 +128,7 @@ export class Pace {
 
   /** @param {number} bytes that were just sent @param {number} now */
   sent(bytes, now) {
-    const rate = this.#rate();
+    const rate = this.#allowed();
     if (!rate) return;
     this.#nextAt = Math.max(now, this.#nextAt) + ((bytes + AROUND_BYTES) * 8_000) / rate;
   }
@@ -120,8 +137,12 @@ export class Pace {
   acknowledged(bytes, tookMs) {
     this.rttMs = this.rttMs ? this.rttMs * 0.75 + tookMs * 0.25 : tookMs;
     this.#baseMs = Math.min(this.#baseMs || Infinity, tookMs);
-    if (this.#rate() !== null) return;
     const queued = tookMs - this.#baseMs;
+    if (this.#rate() !== null) {
+      const quiet = this.#baseMs <= SHORT_MS && queued <= QUIET_MS;
+      this.#boost = quiet ? Math.min(BOOST_MAX, this.#boost * BOOST) : 1;
+      return;
+    }
     if (queued <= QUEUE_MS) this.#windowBytes = Math.min(WINDOW_MAX_BYTES, this.#windowBytes + bytes);
     else this.#windowBytes = Math.max(WINDOW_FIRST_BYTES, this.#windowBytes * Math.max(0.5, 1 - (queued - QUEUE_MS) / 1_000));
   }
@@ -129,6 +150,7 @@ export class Pace {
   /** A new connection: nothing is known of it. */
   restart() {
     this.#windowBytes = WINDOW_FIRST_BYTES;
+    this.#boost = 1;
     this.#baseMs = this.rttMs = this.#nextAt = 0;
   }
 }

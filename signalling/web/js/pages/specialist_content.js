@@ -26,6 +26,8 @@ export class StaffContents {
   /** Of the dialog on the desk. @type {{consult: string, count: number, over: boolean, pictures: Pictures} | null} */
   #open = null;
   #dialogTape;
+  /** When a photograph was asked for, by the server's clock; a picture after that is the answer. */
+  #askedAt = Infinity;
 
   /** @param {{session: () => Session | null, microphone: () => MediaStreamTrack | null}} options */
   constructor({session, microphone}) {
@@ -81,6 +83,10 @@ export class StaffContents {
 
   /** Whether a line of the call's timeline has a row of its own. @param {Entry} entry */
   take(entry) {
+    if (entry.kind === "still" && entry.at > this.#askedAt) {
+      this.#askedAt = Infinity;
+      say("ask-still-state", "");
+    }
     return this.#call?.pictures.take(entry) ?? true;
   }
 
@@ -135,6 +141,7 @@ export class StaffContents {
     const consult = this.#call?.consult;
     if (!consult) return;
     try {
+      this.#askedAt = this.#session()?.now() ?? Infinity;
       await this.#session()?.request("still", {consult, step: "asked"});
       say("ask-still-state", _("Asked. The patient takes it, looks at it, and sends it if they agree."));
     } catch (error) {
