@@ -103,8 +103,7 @@ export class Extra {
     this.#photo.addEventListener("click", () => void this.#shot.show(false));
     this.#record.addEventListener("click", () => void this.#recorder.start());
     document.querySelector(".own .buttons")?.append(this.#photo, this.#record);
-    document.querySelector(".own .buttons")?.after(this.#tape);
-    document.querySelector(".own")?.prepend(this.#word);
+    document.querySelector(".own")?.prepend(this.#word, this.#tape);
     $("chatform").before(this.#parcels);
     setInterval(() => this.#tick(), 1_000);
     void this.#link.start().then(() => options.render());

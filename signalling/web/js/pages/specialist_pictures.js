@@ -145,6 +145,11 @@ class Sharpening {
   /** @param {string} group the key of the sharp one */
   constructor(group) {
     this.#group = group;
+    this.#image.addEventListener("load", () => {
+      // The picture has grown; whoever read the newest line sees it whole.
+      const row = this.element.closest("li");
+      if (row?.parentElement && !row.nextElementSibling) row.parentElement.scrollTop = row.parentElement.scrollHeight;
+    });
     const button = el("button", {type: "button", className: "photo", "aria-label": _("Enlarge the photograph")}, this.#image);
     button.addEventListener("click", () => enlarge(this.#group, this.#image.src, this.element.dataset["sharp"] === "true"));
     this.element = el("span", {className: "photo-line", "data-photo": group, "data-sharp": "false"}, button, this.#bar, this.#words);
