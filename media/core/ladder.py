@@ -70,6 +70,11 @@ WORTH_UP_RATIO: Final = 0.05
 """Up, where the waits bound how often: what is sent is all that proves a sender's own link, and a rung that is not
 filled would be its last."""
 
+DOUBT_S: Final = 1.5
+DOUBT_SHARE: Final = 1.9
+"""A burst of losses with jitter makes an estimate fall to a half for a second (on 48 kbit/s, in virtual time), and a
+voice alone could not prove it wrong for half a minute. So a picture stays for so long on a link that seems up to a half too
+thin, while no queue stands: what it sends shows what is true, and a queue of 0.3 s ends it."""
 COPIES_SHARE: Final = 1.08
 """Of a link's rate, what a rung may take at least with copies before it is left for them: its cost is that of
 continuous speech (people pause for a third of the time), and the rate is known to a twentieth."""
@@ -147,6 +152,8 @@ class State:
     fits_since: float | None = None
     """Since when the next rung has had room, without a queue."""
     queue_since: float | None = None
+    short_since: float | None = None
+    """Since when a link has been a little too thin for the rung, without a queue to prove it."""
     silent: bool = False
     silent_until: float = _NEVER
     """End of the last outage."""
@@ -284,10 +291,22 @@ def _noted(state: State, path: Path, now: float) -> State:
         state = replace(state, lost_at=lost_at)
     if any(state.relapses):
         state = _forgiven(state, now)
+    doubted = queue_s <= LARGE_QUEUE_S and _is_doubtful(state, path)
+    if doubted != (state.short_since is not None):
+        state = replace(state, short_since=now if doubted else None)
     room = queue_s <= MAX_THRESHOLD_S and not state.silent and _next_fits(state, path)
     if room == (state.fits_since is not None):
         return state
     return replace(state, fits_since=now if room else None)
+
+
+def _is_doubtful(state: State, path: Path) -> bool:
+    """Tell whether a link is too thin for the rung, but not by so much that it must be true."""
+    rung, wish = state.rung, state.wish
+    plain = (False,) * len(path)
+    if rung <= Rung.VOICE or short_link(rung, wish, path, plain, STAY_SHARE) is None:
+        return False
+    return short_link(rung, wish, path, plain, DOUBT_SHARE) is None
 
 
 def _forgiven(state: State, now: float) -> State:
@@ -327,6 +346,8 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason] | 
         if unprotected is None:
             fits = short_link(rung, state.wish, path, state.protected, COPIES_SHARE) is None
             return None if fits and not state.lossy else (target, Reason.LOSS)
+        if state.short_since is not None and now - state.short_since < DOUBT_S:
+            return None
         return target, Reason.WATCHER if short else Reason.RATE
     if state.lossy and rung > Rung.VOICE:
         return Rung.VOICE, Reason.LOSS

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from media.core import rtcp, rtcp_write
@@ -74,6 +75,14 @@ OPEN_RATIO: Final = 2.1
 """Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
 be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
 THIN_BPS: Final = 150_000.0
+CALM_RATIO: Final = 0.9
+HOPE_AFTER_S: Final = 4.0
+HOPE_PER_S: Final = 0.02
+HOPE_MAX: Final = 0.5
+BLIND_HOPE_MAX: Final = 0.15
+"""What is hoped of a link that was seen full, but not since: a fifth more after fourteen seconds if the estimator would use it,
+else half of that. A link
+that gave way after a burst of losses was found too thin for its picture by a tenth, and stayed so (measured in virtual time)."""
 STEP_RATIO: Final = 1.25
 OPEN_STEP_RATIO: Final = 1.7
 """Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
@@ -561,8 +570,14 @@ def _link(estimate: Estimate, silence_s: float) -> Link:
     """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
     most_bps = _most_bps(estimate)
     grows = estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
+    rate_bps = most_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, most_bps))
+    if estimate.usable_bps >= estimate.rate_bps * CALM_RATIO and isfinite(estimate.calm_s):
+        # A voice proves no more than a voice: where nobody can ask, time must.
+        hope = max(0.0, (estimate.calm_s - HOPE_AFTER_S) * HOPE_PER_S)
+        hoped_bps = min(estimate.usable_bps, estimate.rate_bps * (1 + min(HOPE_MAX, hope)))
+        rate_bps = max(rate_bps, hoped_bps, estimate.rate_bps * (1 + min(BLIND_HOPE_MAX, hope / 2)))
     return Link(
-        rate_bps=most_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, most_bps)),
+        rate_bps=rate_bps,
         usable_bps=min(estimate.usable_bps, most_bps, _next_bps(estimate)),
         loss_ratio=estimate.loss_ratio,
         rtt_s=estimate.rtt_s,

@@ -105,6 +105,10 @@ class Capacity:
         """Tell whether the rate was seen to be the link's, not only the sender's, lately."""
         return now - self._proved_at <= CONFIDENT_S
 
+    def calm_s(self, now: float) -> float:
+        """Return the time since the link was last seen to be full."""
+        return now - self._proved_at
+
     def update(self, reading: Reading, now: float) -> bool:
         """Take a reading; return whether the delay's base must be taken anew."""
         passed = max(0.0, now - self._at)

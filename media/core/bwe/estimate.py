@@ -25,3 +25,5 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
     """Smoothed round trip."""
     confident: bool
     """Whether `rate_bps` is the link's rate. False: a lower bound, or old, or nothing arrives."""
+    calm_s: float = float("inf")
+    """Since the link was last seen to be full."""

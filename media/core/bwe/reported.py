@@ -116,4 +116,5 @@ class ReportedDownlinkEstimator:
             queue_delay_s=self._queue_s,
             rtt_s=self._round_trip.smoothed_s,
             confident=self._capacity.confident(now) and now - self._at < SILENCE_S,
+            calm_s=self._capacity.calm_s(now),
         )

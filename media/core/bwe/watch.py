@@ -83,6 +83,7 @@ class LinkWatch:
             queue_delay_s=self._queue_s,
             rtt_s=self._round_trip.smoothed_s,
             confident=capacity.confident(now) and self._arrivals.silence_s(now) < SILENCE_S,
+            calm_s=capacity.calm_s(now),
         )
 
     def probe(self, wanted_bps: float, now: float) -> ProbePlan | None:

@@ -13,6 +13,7 @@ from media.core.brake import brake
 from media.core.fit import STAY_SHARE, Link, Path
 from media.core.ladder import (
     COPIES_SHARE,
+    DOUBT_S,
     MAX_RELAPSES,
     RELAPSE_S,
     Move,
@@ -118,13 +119,27 @@ def test_slower_after_each_relapse() -> None:
             assert now - lost < 90
         waits.append(now - lost)
         now += 2
-        state, move = decide(state, (link(120e3),), now)
+        state, move = decide(state, (link(95e3),), now)
         assert move is not None
         assert move.reason is Reason.RATE
         lost = now
     for short, long in pairwise(waits[: MAX_RELAPSES + 1]):
         assert long > 1.6 * short
     assert 40 < waits[-1] < 60
+
+
+def test_a_little_too_thin_is_doubted_for_a_moment() -> None:
+    """150 kbit/s for a rung of 186: for a second nothing, after 1.5 s down; at once with a queue, or at half of it."""
+    state = settled(250e3)
+    assert state.rung is Rung.MEDIUM
+    dip = lambda now: (link(150e3 if now < 1 else 250e3),)  # noqa: E731
+    assert not steps(run(state, dip, 5)[1])
+    (move,) = steps(run(state, lambda _: (link(150e3),), 5)[1])
+    assert 1.4 < move.at < 1.8
+    (move,) = steps(run(state, lambda _: (link(150e3, queue_s=0.35),), 2)[1])
+    assert move.at == 0.0
+    (move, *_) = steps(run(state, lambda _: (link(80e3),), 1)[1])
+    assert move.at == 0.0
 
 
 def test_a_relapse_is_forgiven() -> None:
@@ -354,7 +369,8 @@ def test_any_link_any_time(pieces: list[tuple[float, ...]]) -> None:
             assert move.after <= move.before + 1
             assert move.before is not move.after or move.sending.rung is move.after
             moves.append(move)
-        if not any(look(now - j * STEP_S)[0].silence_s > 1 for j in range(60)):
+        doubted = state.short_since is not None and now - state.short_since < DOUBT_S
+        if not doubted and not any(look(now - j * STEP_S)[0].silence_s > 1 for j in range(60)):
             share = COPIES_SHARE if state.sending.copies else STAY_SHARE
             assert state.sending.wire_bps(path[0]) <= share * path[0].rate_bps + 1
         assert (state.sending.voice is None) == (state.rung is Rung.TEXT)
