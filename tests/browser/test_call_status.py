@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,15 @@ async def lifecycle(actor: Actor, state: str) -> None:
 
 async def call(stage: Scene) -> tuple[Actor, Actor]:
     """Bring up a call in which the patient's microphones can be taken."""
-    specialist = await stage.specialist()
-    patient = await stage.browser("island")
-    await patient.context.add_init_script(_TAKE)
-    await patient.page.goto(stage.server.facts["patient_url"])
-    await stage.join(patient)
+
+    async def patients() -> Actor:
+        actor = await stage.browser("island")
+        await actor.context.add_init_script(_TAKE)
+        await actor.page.goto(stage.server.facts["patient_url"])
+        await stage.join(actor)
+        return actor
+
+    patient, specialist = await asyncio.gather(patients(), stage.specialist())
     await specialist.state("ringing")
     await specialist.page.click("#accept")
     await specialist.state("in_call")

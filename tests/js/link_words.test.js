@@ -44,6 +44,7 @@ const TABLE = [
   ["the other page has lost the service, voice goes", "other_service_down", 1, {away: true}],
   ["gaps by my link", "gaps_own", 2, {quality: quality({mine: {word: "poor", reason: "loss", where: "own"}})}],
   ["gaps by their link", "gaps_other", 2, {quality: quality({theirs: {word: "bad", reason: "loss", where: "other"}})}],
+  ["gaps in the first seconds", "", 0, {young: true, quality: quality({mine: {word: "bad", reason: "loss", where: "own"}})}],
   ["gaps by nobody's link", "gaps", 2, {quality: quality({mine: {word: "poor", reason: "loss", where: "server"}})}],
   ["gaps, and nobody knows whose", "gaps", 2, {quality: quality({mine: {word: "poor", reason: "codec"}})}],
   ["the worse direction counts", "stands_other", 2, {quality: quality({

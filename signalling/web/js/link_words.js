@@ -81,7 +81,8 @@ function weak({mine, theirs, young}, whose, rungs) {
 }
 
 /** Whether the worse direction is poor for one of these reasons. @param {Situation} now @param {string[]} reasons @param {string} [where] */
-function bad({quality}, reasons, where) {
+function bad({quality, young}, reasons, where) {
+  if (young) return false; // the first seconds are no measure: the jitter buffer and the rung settle
   const worse = [quality?.mine, quality?.theirs].filter((each) => each !== undefined && each !== null)
     .sort((a, b) => rank(b) - rank(a))[0];
   if (!worse || rank(worse) < 3 || !reasons.includes(worse.reason ?? "none")) return false;
