@@ -39,6 +39,10 @@ AIM_LEG_KB = 120.0
 AIM_DELAY_MS = 5.0
 AIM_CALLS = 120
 LOAD_RATIO = 0.7
+LOADED_MOST = 0.75
+LOADED_TRIES = 3
+"""What a packet costs depends on how many come and on who else has the machine: with more load than this the delay is measured
+again with fewer calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,8 @@ async def measure(under: Selat | VideoRoom, plan: Plan, row: Row) -> None:
             ends += await under.call()
         load = Load(ends)
         load.paced(2)
+        # Now: windows and caches are full, and no backlog of a core that was too busy has left its traces.
+        row.leg_kb = (server.rss_bytes() - before) / 1024 / (len(ends) - begun)
         with ahead_of_others(server):
             for _ in range(plan.rounds):
                 meter = Meter(server)
@@ -191,7 +197,6 @@ async def measure(under: Selat | VideoRoom, plan: Plan, row: Row) -> None:
                     (cost.server_s / cost.wall_s, cost.server_s * 1e6 / max(1, found.received))
                 )
                 row.lost_ratio = max(row.lost_ratio, 1 - found.received / found.sent)
-        row.leg_kb = (server.rss_bytes() - before) / 1024 / (len(ends) - begun)
     few = Load(ends[: 8 * under.per_person])
     for size in plan.sizes:
         for _ in range(plan.rounds):
@@ -211,20 +216,20 @@ async def loaded(under: Selat | VideoRoom, plan: Plan, row: Row, ends: list[End]
         calls = min(400, int(calls * LOAD_RATIO / share))
     if isinstance(under, VideoRoom):
         calls = plan.calls[-1]  # its threads take more than one core's worth
-    while len(ends) < calls * 2 * under.per_person:
-        ends += await under.call()
-    load = Load(ends[: calls * 2 * under.per_person])
-    load.paced(2)
-    meter = Meter(under.server)
-    with ahead_of_others(under.server):
-        found = load.paced(plan.seconds)
-    cost = meter.stop()
-    row.loaded = (
-        calls,
-        cost.server_s / cost.wall_s,
-        found.percentile_ms(0.5),
-        found.percentile_ms(0.99),
-    )
+    for _ in range(LOADED_TRIES):
+        while len(ends) < calls * 2 * under.per_person:
+            ends += await under.call()
+        load = Load(ends[: calls * 2 * under.per_person])
+        load.paced(2)
+        meter = Meter(under.server)
+        with ahead_of_others(under.server):
+            found = load.paced(plan.seconds)
+        cost = meter.stop()
+        share = cost.server_s / cost.wall_s
+        row.loaded = (calls, share, found.percentile_ms(0.5), found.percentile_ms(0.99))
+        if share <= LOADED_MOST or isinstance(under, VideoRoom):
+            break
+        calls = max(1, int(calls * LOAD_RATIO / share))
 
 
 @contextlib.asynccontextmanager
