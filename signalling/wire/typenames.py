@@ -7,6 +7,8 @@ import json
 
 from msgspec import inspect as mi
 
+from signalling.wire.codes import Code
+
 
 def javascript_type(info: mi.Type, *, null_ok: bool) -> str:
     """Return the JSDoc type.
@@ -54,7 +56,8 @@ def markdown_type(info: mi.Type) -> str:
             return ", ".join(f"`{value}`" for value in values)
         case mi.EnumType() | mi.StructType():
             name = info.cls.__name__
-            return f"[{name}](#{name.lower()})"
+            # Codes have a table of their own.
+            return f"[{name}](#{'codes' if info.cls is Code else name.lower()})"
         case _:
             return _plain_type(info, {mi.IntType: "integer", mi.FloatType: "number"})
 
