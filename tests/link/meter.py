@@ -15,7 +15,7 @@ Nothing here knows which system was measured. Times are of this machine's clock 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,8 +31,8 @@ SCRIPT = Path(__file__).parent / "pages" / "meter.js"
 FROZEN_S = 1.0
 FIRST_FRAME_S = 5.0
 """A picture that begins so late was frozen before; sooner, the wait is in its own column."""
-BLOCK_S = 512 / 48_000
-"""One value of loudness; 512 samples as in meter.js."""
+BLOCK_S = 0.01
+"""Of one value of loudness, as in meter.js."""
 GRID_S = 0.01
 WINDOW_S, STEP_S = 8.0, 4.0
 QUIET = 1e-5
@@ -43,6 +43,8 @@ ALIKE = 0.5
 """Correlation of loudness below which two stretches are not taken for the same speech: unrelated ones reach 0.3 (seen)."""
 
 Row = tuple[float, dict[str, dict[str, Any]]]
+Loudness = tuple[float, int, list[float], int]
+"""(instant at which these were there, number of the first one, mean squares, number of the track)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class Taken:
 
     rows: list[Row]
     """(instant, statistics by connection and id), about ten a second."""
-    said: list[tuple[float, int, list[float]]]
-    """(instant, first sample, mean squares of what the page's microphone gave)."""
-    played: list[tuple[float, int, list[float]]]
-    """The same of what was decoded from the other person."""
+    said: list[Loudness]
+    """What the page's microphone gave."""
+    played: list[Loudness]
+    """What was decoded from the other person."""
     troubles: tuple[str, ...] = ()
     loaded: tuple[tuple[str, float, float, int], ...] = ()
     """(what, from, until, bytes) of what the page loaded after itself."""
@@ -66,12 +68,9 @@ class Taken:
         return Taken(rows, self.said, self.played, self.troubles)
 
 
-async def put(context: BrowserContext, page: Page) -> None:
+async def put(context: BrowserContext) -> None:
     """Put the meter into a browser before anything is opened in it."""
     await context.add_init_script(path=SCRIPT)
-    # The loudness is measured in a worklet from a blob, which a page's own policy rightly forbids.
-    devtools = await context.new_cdp_session(page)
-    await devtools.send("Page.setBypassCSP", {"enabled": True})
 
 
 async def begin(page: Page) -> float:
@@ -90,8 +89,8 @@ async def take(page: Page) -> Taken:
     """Return everything that the meter has collected."""
     found = await page.evaluate("meter.take()")
 
-    def blocks(side: str) -> list[tuple[float, int, list[float]]]:
-        return [(at / 1_000, frame, values) for at, frame, values in found["loudness"][side]]
+    def blocks(side: str) -> list[Loudness]:
+        return [(at / 1_000, *rest) for at, *rest in found["loudness"][side]]
 
     return Taken(
         [(at / 1_000, seen) for at, seen in found["rows"]],
@@ -238,23 +237,27 @@ def _lag(ear: np.ndarray[Any, Any], mouth: np.ndarray[Any, Any]) -> int | None:
     return best if alike[best] >= ALIKE else None
 
 
-def _grid(
-    blocks: Iterable[tuple[float, int, list[float]]],
-) -> tuple[np.ndarray[Any, Any] | None, float]:
-    """Return loudness in decibels in steps of 10 ms, and the instant of the first one."""
-    blocks = list(blocks)
+def _grid(blocks: Sequence[Loudness]) -> tuple[np.ndarray[Any, Any] | None, float]:
+    """Return the loudest track in decibels, in steps of 10 ms, and the instant of the first one."""
     if not blocks:
         return None, 0.0
+    energy: dict[int, float] = {}
+    for _, _, values, track in blocks:
+        energy[track] = energy.get(track, 0.0) + sum(values)
+    loudest = max(energy, key=lambda track: energy[track])
+    blocks = [each for each in blocks if each[3] == loudest]
     # A message comes after its last sample, never before it: the quickest of a while tells how the two clocks stand.
-    late = np.array([at - frame / 48_000 - len(v) * BLOCK_S for at, frame, v in blocks])
+    late = np.array([at - (number + len(values)) * BLOCK_S for at, number, values, _ in blocks])
     near = 30
     offsets = [float(late[max(0, n - near) : n + near + 1].min()) for n in range(len(late))]
     times = np.concatenate(
         [
-            frame / 48_000 + offset + (np.arange(len(v)) + 0.5) * BLOCK_S
-            for (_, frame, v), offset in zip(blocks, offsets, strict=True)
+            offset + (number + np.arange(len(values)) + 0.5) * BLOCK_S
+            for (_, number, values, _), offset in zip(blocks, offsets, strict=True)
         ]
     )
-    levels = 10 * np.log10(np.concatenate([np.asarray(v) for _, _, v in blocks]) + QUIET)
+    levels = 10 * np.log10(
+        np.concatenate([np.asarray(values) for _, _, values, _ in blocks]) + QUIET
+    )
     grid = np.arange(times[0], times[-1], GRID_S)
     return np.interp(grid, times, levels), float(times[0])

@@ -113,7 +113,7 @@ class Selat:
         stage = Scene(playwright, server, folder, lab)
         try:
             desk = await stage.browser("city")
-            await meter.put(desk.context, desk.page)
+            await meter.put(desk.context)
             await desk.page.goto(f"{server.url}/specialist?lang=en")
             await stage.sign_in(desk)
             await desk.page.click("#oncall")
@@ -121,7 +121,7 @@ class Selat:
 
             patient = await stage.browser("island", permission=permission)
             patient.page.set_default_timeout(PATIENCE_S * 1_000)
-            await meter.put(patient.context, patient.page)
+            await meter.put(patient.context)
             told: list[tuple[float, Any]] = []
             patient.page.on("websocket", lambda socket: _diary(socket, told))
             opened = await _opened(lab, patient.page, server.facts["patient_url"])
@@ -190,7 +190,7 @@ async def _browser(
     )
     page = context.pages[0] if context.pages else await context.new_page()
     page.set_default_timeout(PATIENCE_S * 1_000)
-    await meter.put(context, page)
+    await meter.put(context)
     return context, page
 
 

@@ -77,17 +77,17 @@ def test_frames_and_their_size() -> None:
     assert meter.height(seen, BEGAN, BEGAN + 2) == (160, 120)
 
 
-def loudness(
-    values: np.ndarray[Any, Any], began: float, seed: int
-) -> list[tuple[float, int, list[float]]]:
-    """Messages of 32 values, each a little late."""
+def loudness(values: np.ndarray[Any, Any], began: float, seed: int) -> list[meter.Loudness]:
+    """Messages of 32 values, each a little late, and those of a silent track between them."""
     random = np.random.default_rng(seed)
-    blocks = []
+    blocks: list[meter.Loudness] = []
     for number in range(len(values) // 32):
         ends = began + (number + 1) * 32 * meter.BLOCK_S
-        frame = 4_096 + number * 32 * 512
         late = 0.002 + random.exponential(0.01)
-        blocks.append((ends + late, frame, values[number * 32 : number * 32 + 32].tolist()))
+        blocks.append(
+            (ends + late, number * 32, values[number * 32 : number * 32 + 32].tolist(), 1)
+        )
+        blocks.append((ends + 0.5, number * 32, [0.0] * 32, 2))
     return blocks
 
 

@@ -3,42 +3,38 @@
 (() => {
   if (globalThis.meter) return;
   const EVERY_MS = 100;
-  const BLOCK = 512; // samples of one value of loudness: 10.7 ms at 48 kHz
+  const BLOCK_S = 0.01; // of one value of loudness
+  const MESSAGE = 32; // values that are noted together
   const connections = [];
   const meter = globalThis.meter = {rows: [], loudness: {said: [], played: []}, usable: 0, voiceAt: 0, pictureAt: 0, since: 0};
   const wall = () => performance.timeOrigin + performance.now();
 
   // -- loudness: what is said here and what is played here, as mean squares in time ------------------
 
-  const WORKLET = `registerProcessor("loudness", class extends AudioWorkletProcessor {
-    sum = 0; count = 0; values = []; from = 0;
-    process([input]) {
-      for (const x of input[0] ?? []) this.sum += x * x;
-      this.count += 128;
-      if (this.count < ${BLOCK}) return true;
-      if (!this.values.length) this.from = currentFrame + 128 - this.count;
-      this.values.push(this.sum / this.count);
-      this.sum = this.count = 0;
-      if (this.values.length === 32) { this.port.postMessage([this.from, this.values]); this.values = []; }
-      return true;
-    }
-  });`;
-  let listening;
+  // By the track's own samples as they come: a node of Web Audio has a queue before it that may hold a quarter of a second.
+  let tracks = 0;
   const listen = async (side, track) => {
-    listening ??= (async () => {
-      const context = new AudioContext({sampleRate: 48000});
-      await context.resume();
-      await context.audioWorklet.addModule(URL.createObjectURL(new Blob([WORKLET], {type: "text/javascript"})));
-      const ears = {};
-      for (const name of ["said", "played"]) {
-        ears[name] = new AudioWorkletNode(context, "loudness");
-        ears[name].port.onmessage = ({data: [frame, values]}) => meter.loudness[name].push([wall(), frame, values]);
-        ears[name].connect(context.destination); // writes nothing: only so that it is asked
+    const number = ++tracks;
+    const reader = new MediaStreamTrackProcessor({track, maxBufferSize: 100}).readable.getReader();
+    let samples = new Float32Array(0), sum = 0, count = 0, blocks = 0, values = [];
+    for (;;) {
+      const {value: data, done} = await reader.read();
+      if (done) return;
+      const block = data.sampleRate * BLOCK_S;
+      if (samples.length !== data.numberOfFrames) samples = new Float32Array(data.numberOfFrames);
+      data.copyTo(samples, {planeIndex: 0, format: "f32-planar"});
+      data.close();
+      for (const x of samples) {
+        sum += x * x;
+        if (++count < block) continue;
+        values.push(sum / count);
+        sum = count = 0;
       }
-      return {context, ears};
-    })();
-    const {context, ears} = await listening;
-    context.createMediaStreamSource(new MediaStream([track])).connect(ears[side]);
+      if (values.length < MESSAGE) continue;
+      meter.loudness[side].push([wall(), blocks, values, number]);
+      blocks += values.length;
+      values = [];
+    }
   };
   const heard = (side, track) => listen(side, track).catch((error) => (meter.deaf = String(error)));
 
