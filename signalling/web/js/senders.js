@@ -41,7 +41,8 @@ export function voiceFirst(transceivers, {starting = false, limits = null} = {})
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
     if (!audio && limits) {
       holdPicture(encoding, limits, sender.track);
-      parameters.degradationPreference = limits.detail ? "maintain-resolution" : "maintain-framerate";
+      // Rung and rate say already how large and how often: the rest as browsers do by themselves.
+      parameters.degradationPreference = limits.detail ? "maintain-resolution" : "balanced";
     }
     else if (!audio) {
       encoding.maxBitrate = starting ? VIDEO_START_BPS : VIDEO_MAX_BPS;
