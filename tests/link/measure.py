@@ -69,7 +69,7 @@ async def _watched(lab: Lab, ends: Ends, profile: Profile, seconds: float) -> Fi
     if profile.schedule:
         await asyncio.to_thread(lab.play, profile.schedule)
         since = time.time()
-        seconds = max(seconds, profile.schedule[-1].at_s + 30)
+        seconds = max(seconds, profile.schedule[-1].at_s + 40)
         seconds = max(seconds, *(end + 25 for end in profile.ends_s()), 0)
     until = since + seconds
     await asyncio.sleep(max(0.0, until - time.time()))
