@@ -12,8 +12,9 @@ from typing import Final
 
 REPAIR_RTT_S: Final = 0.2
 """Up to here a retransmission comes in time for the jitter buffer, and costs only what was lost."""
-REPAIR_LOSS_RATIO: Final = 0.05
-"""Up to here, on a short way, retransmission alone: a second loss of the same packet is 1 in 400."""
+REPAIR_LOSS_RATIO: Final = 0.02
+"""Up to here, on a short way, retransmission alone: a second loss of the same packet is 1 in 2,500. Bursts take what is
+repeated as well: on 120 ms with bursts of 5 % retransmission alone left 4-5.5 % of the voice concealed (measured)."""
 LIGHT_LOSS_RATIO: Final = 0.005
 """From here on more than half a frame in a hundred would be concealed, which is what is promised at 1 % of loss."""
 HEAVY_LOSS_RATIO: Final = 0.03

@@ -58,9 +58,9 @@ def steps(moves: list[Move]) -> list[Move]:
 
 
 def settled(rate_bps: float, loss: float = 0.0, rtt_s: float = 0.1) -> State:
-    """Return the state after a minute on a link."""
+    """Return the state after a minute and more on a link."""
     path = (link(rate_bps, loss, rtt_s),)
-    return run(begin(Rung.VOICE, path, -60.0), lambda _: path, 60, -60.0)[0]
+    return run(begin(Rung.VOICE, path, -90.0), lambda _: path, 90, -90.0)[0]
 
 
 def test_a_good_link_has_all_within_ten_seconds() -> None:
