@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Literal
 
 import msgspec
 
@@ -32,6 +31,7 @@ from signalling.wire.messages import (
     ConsultView,
     Desk,
     Entry,
+    EntryKind,
     IntakeForm,
     Person,
     PostView,
@@ -45,21 +45,8 @@ from signalling.wire.terms import ConsultState, ContentKind, Route, SpecialistSt
 _decode_intake = msgspec.json.Decoder(IntakeForm).decode
 
 Medians = Mapping[Urgency, float]
-Kind = Literal[
-    "chat",
-    "still",
-    "voice",
-    "joined",
-    "accepted",
-    "transferred",
-    "held",
-    "lost",
-    "back",
-    "device_changed",
-    "ended",
-]
 
-ENTRIES: Mapping[type[ev.Event], Kind] = {
+ENTRIES: Mapping[type[ev.Event], EntryKind] = {
     ev.ChatSent: "chat",
     ev.PatientJoined: "joined",
     ev.Accepted: "accepted",
@@ -71,7 +58,7 @@ ENTRIES: Mapping[type[ev.Event], Kind] = {
     ev.Ended: "ended",
 }
 """Events that are lines of the timeline, besides content; a refused take-over is none."""
-_PIECES: Mapping[ContentKind, Kind] = {ContentKind.STILL: "still", ContentKind.VOICE: "voice"}
+_PIECES: Mapping[ContentKind, EntryKind] = {ContentKind.STILL: "still", ContentKind.VOICE: "voice"}
 
 
 def entry(event: ev.Event, version: int, text: str = "") -> Entry | None:

@@ -59,6 +59,11 @@ PROTOCOL_VERSIONS = (1,)
 MAX_MESSAGE_BYTES = 65_536
 """A full Chromium offer is 8 KB; the longest note is 20,000 characters of at most 3 bytes."""
 
+EntryKind = Literal[
+    "chat", "still", "voice", "joined", "accepted", "transferred", "held", "lost", "back", "device_changed", "ended"
+]  # fmt: skip
+"""What a line of a consult's timeline says."""
+
 # -- Pieces ----------------------------------------------------------------------------------------------------------
 
 
@@ -486,19 +491,7 @@ class Entry(FromServer, frozen=True, tag="entry"):
     consult: ConsultId
     cursor: int
     at: float
-    kind: Literal[
-        "chat",
-        "still",
-        "voice",
-        "joined",
-        "accepted",
-        "transferred",
-        "held",
-        "lost",
-        "back",
-        "device_changed",
-        "ended",
-    ]
+    kind: EntryKind
     author: str = ""
     """The role that did it; empty = time did."""
     by: AccountId | None = None

@@ -5,6 +5,7 @@ import {contentKey} from "../content.js";
 import {contentsOf} from "../content_link.js";
 import {$, el} from "../dom.js";
 import {_} from "../i18n.js";
+import {player} from "../player.js";
 import {LONGEST_MS, Recorder} from "../recorder.js";
 import {small} from "../stills.js";
 import {Shot} from "./patient_shot.js";
@@ -319,24 +320,9 @@ export class Extra {
   #player(entry) {
     const {consult, key = "", content} = entry;
     const words = _("Play the message ({time})", {time: clockOf(content?.durationMs ?? 0)});
-    const button = el("button", {className: "quiet", "data-voice": key}, words);
-    button.addEventListener("click", async () => {
-      const {contents} = this.#link;
-      if (!contents || !content || button.disabled) return;
-      button.disabled = true;
-      try {
-        const blob = await contents.read({...content, consult, key}, (share) => {
-          button.textContent = _("{percent} % loaded", {percent: Math.floor(100 * share)});
-        });
-        const player = el("audio", {controls: true, src: URL.createObjectURL(blob), "data-sha256": content.sha256});
-        button.replaceWith(player);
-        await player.play();
-      } catch {
-        button.disabled = false;
-        button.textContent = words;
-      }
-    });
-    return button;
+    const read = (/** @type {(share: number) => void} */ told) =>
+      content && this.#link.contents?.read({...content, consult, key}, told);
+    return player({key, sha256: content?.sha256 ?? "", words, read});
   }
 }
 

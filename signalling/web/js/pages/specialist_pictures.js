@@ -3,6 +3,7 @@
 
 import {$, el, say, show} from "../dom.js";
 import {_} from "../i18n.js";
+import {player} from "../player.js";
 import {dialog, timeOfDay} from "./staff.js";
 
 /** @import {Contents} from "../content.js" */
@@ -93,24 +94,9 @@ export class Pictures {
   #player(key, content) {
     const seconds = Math.max(1, Math.round((content.durationMs ?? 0) / 1000));
     const words = _("Play the message ({seconds} s)", {seconds});
-    const button = el("button", {type: "button", "data-voice": key}, words);
-    button.addEventListener("click", async () => {
-      const contents = this.#contents();
-      if (!contents || button.disabled) return;
-      button.disabled = true;
-      try {
-        const blob = await contents.read({...content, consult: this.#consult, key}, (share) => {
-          button.textContent = _("{percent} % loaded", {percent: Math.floor(100 * share)});
-        });
-        const player = el("audio", {controls: true, src: URL.createObjectURL(blob), "data-sha256": content.sha256});
-        button.replaceWith(player);
-        await player.play();
-      } catch {
-        button.disabled = false;
-        button.textContent = words;
-      }
-    });
-    return button;
+    const read = (/** @type {(share: number) => void} */ told) =>
+      this.#contents()?.read({...content, consult: this.#consult, key}, told);
+    return player({key, sha256: content.sha256, words, read});
   }
 
   /** @param {any} progress of an automatic picture, which is whole */
