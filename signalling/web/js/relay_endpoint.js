@@ -258,7 +258,7 @@ export class RelayEndpoint {
   #shape(starting = false) {
     const left = this.#brake.pulled ? 0 : 1 - this.#lent;
     const limits = this.#limits && {...this.#limits, videoMaxBps: Math.floor(this.#limits.videoMaxBps * left)};
-    voiceFirst(this.#pc.getTransceivers(), {starting, limits});
+    voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
   }
 
   #send() {

@@ -29,10 +29,10 @@ export function preferCodecs(transceiver, kind) {
 /**
  * Voice before picture, in the browser's own allocation and in its pacer; and no more picture than is allowed.
  * @param {RTCRtpTransceiver[]} transceivers
- * @param {{starting?: boolean, limits?: Limits | null}} [how] `starting`: the picture starts low; `limits` of the relay
- *   take the place of our own
+ * @param {{starting?: boolean, limits?: Limits | null, camera?: MediaStreamTrack | null}} [how] `starting`: the picture starts
+ *   low; `limits` of the relay take the place of our own; `camera`: the track of the picture, which the sender may not have yet
  */
-export function voiceFirst(transceivers, {starting = false, limits = null} = {}) {
+export function voiceFirst(transceivers, {starting = false, limits = null, camera = null} = {}) {
   for (const {sender, receiver} of transceivers) {
     const parameters = sender.getParameters();
     const encoding = parameters.encodings?.[0];
@@ -40,7 +40,7 @@ export function voiceFirst(transceivers, {starting = false, limits = null} = {})
     const audio = receiver.track.kind === "audio";
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
     if (!audio && limits) {
-      holdPicture(encoding, limits, sender.track);
+      holdPicture(encoding, limits, camera ?? sender.track);
       // Rung and rate say already how large and how often: the rest as browsers do by themselves.
       parameters.degradationPreference = limits.detail ? "maintain-resolution" : "balanced";
     }
