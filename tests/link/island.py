@@ -17,6 +17,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def _door(lab: Lab) -> Iterator[None]:
         namespaces.ip("link", "set", here, "up")
         namespaces.ip("addr", "add", f"{DOOR[1]}/30", "dev", there, namespace=city)
         namespaces.ip("link", "set", there, "up", namespace=city)
-        namespaces.ip("route", "add", f"{lab.city_address}/32", "via", DOOR[1], "dev", here)
+        # Replaced: what a killed run has left goes with its namespace, which takes a moment.
+        namespaces.ip("route", "replace", f"{lab.city_address}/32", "via", DOOR[1], "dev", here)
         yield
     finally:
         with contextlib.suppress(RuntimeError):
@@ -289,6 +291,7 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that everything is taken down
     run(profile, wanted.seed, wanted.lasts)
 
 

@@ -83,7 +83,7 @@ async def _opened(lab: Lab, page: Page, url: str) -> Opened:
     """Open the page on the island and wait until its button can be tapped."""
     before = lab.report()["down"]["lost_packets"]["queue"]
     await page.goto(url, timeout=PATIENCE_S * 1_000, wait_until="commit")
-    await page.wait_for_function("meter.usable", timeout=PATIENCE_S * 1_000)
+    await page.wait_for_function("() => meter.usable", timeout=PATIENCE_S * 1_000)
     dropped = lab.report()["down"]["lost_packets"]["queue"] - before
     usable_ms = await page.evaluate("meter.usable")
     loaded = int(await page.evaluate(_LOADED_JS, usable_ms))
@@ -147,7 +147,7 @@ async def _join(page: Page) -> None:
     await page.check("#consent")
     await page.click("#send")
     await page.wait_for_function(
-        "['waiting', 'ringing', 'in_call'].includes(document.body.dataset.state)"
+        "() => ['waiting', 'ringing', 'in_call'].includes(document.body.dataset.state)"
     )
     with contextlib.suppress(Exception):  # a remembered permission is not asked for
         await page.click("#both", timeout=8_000)
