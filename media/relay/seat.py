@@ -87,7 +87,8 @@ STEP_RATIO: Final = 1.25
 OPEN_STEP_RATIO: Final = 1.7
 """Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
 GROWS_RATIO: Final = 1.1
-"""What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more."""
+"""What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more.
+Where padding can be sent to find out, nothing is entered on such a guess."""
 FORMER_MAX: Final = 4
 """Old streams of a leg that are remembered, so that their last packets don't bring them back."""
 BEGUN_MAX: Final = 8
@@ -513,7 +514,7 @@ class Seat:
         """Return what the ladder is to know of the way to the browser."""
         # One who sends nothing is heard by reports alone, and those of a voice come each 5 s.
         silence_s = now - self.heard_at if self.sources or self.is_dark else 0.0
-        return _link(self.downlink(now), silence_s)
+        return _link(self.downlink(now), silence_s, probed=self.down is not None)
 
     def fell(self, now: float) -> None:
         """Note that less is sent to it from now on."""
@@ -566,10 +567,10 @@ def _next_bps(estimate: Estimate) -> float:
     return estimate.rate_bps * (STEP_RATIO if estimate.rate_bps < THIN_BPS else OPEN_STEP_RATIO)
 
 
-def _link(estimate: Estimate, silence_s: float) -> Link:
+def _link(estimate: Estimate, silence_s: float, *, probed: bool = False) -> Link:
     """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
     most_bps = _most_bps(estimate)
-    grows = estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
+    grows = not probed and estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
     rate_bps = most_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, most_bps))
     if estimate.usable_bps >= estimate.rate_bps * CALM_RATIO and isfinite(estimate.calm_s):
         # A voice proves no more than a voice: where nobody can ask, time must.
