@@ -127,7 +127,7 @@ def _heard_and_seen(taken: Sequence[Taken], since: float, until: float) -> Figur
         "good_percent": [round(100 * meter.good_audio(each, since, until), 2) for each in taken],
         "fps": [round(len(each) / lasts, 2) for each in frames],
         "frozen_percent": [round(100 * meter.frozen(each, since, until), 1) for each in frames],
-        "size": [f"{width}x{height}" for width, height in sizes],
+        "size": [f"{width}x{height}" if height else "none" for width, height in sizes],
         "height": [height for _, height in sizes],
         "mouth_to_ear_ms": [
             meter.mouth_to_ear_ms(city, island, since, until),
