@@ -345,6 +345,7 @@ export class Contents {
       if (!this.parcels.includes(parcel)) return void this.#next();
       if (opened.done) return void this.#closed(parcel, "");
       const {handle, offset} = opened;
+      if (!Number.isInteger(handle) || !Number.isInteger(offset)) throw new Error("no answer to content_begin");
       this.#current = {parcel, bytes, handle, sent: offset, acked: offset, marks: []};
       this.#send();
     } catch (error) {
