@@ -97,7 +97,7 @@ class Reason(StrEnum):
     RATE = "rate"
     """The sender's own link carries less."""
     WATCHER = "watcher"
-    """The link of one who looks carries less."""
+    """The link of one who looks carries less, loses too much, or has a queue that doesn't go."""
     QUEUE = "queue"
     """A queue stands and doesn't go."""
     LOSS = "loss"
@@ -345,16 +345,19 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason] | 
         unprotected = short_link(rung, state.wish, path, (False,) * len(path), STAY_SHARE)
         if unprotected is None:
             fits = short_link(rung, state.wish, path, state.protected, COPIES_SHARE) is None
-            return None if fits and not state.lossy else (target, Reason.LOSS)
+            whose = Reason.WATCHER if short else Reason.LOSS
+            return None if fits and not state.lossy else (target, whose)
         if state.short_since is not None and now - state.short_since < DOUBT_S:
             return None
         return target, Reason.WATCHER if short else Reason.RATE
     if state.lossy and rung > Rung.VOICE:
-        return Rung.VOICE, Reason.LOSS
+        lossiest = max(path, key=lambda link: link.loss_ratio)
+        return Rung.VOICE, Reason.LOSS if lossiest is path[0] else Reason.WATCHER
     if state.queue_since is not None and rung > Rung.VOICE_MIN:
         stands_s = now - max(state.queue_since, state.since)
         if stands_s >= DRAIN_S + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
-            return Rung(rung - 1), Reason.QUEUE
+            fullest = max(path, key=lambda link: link.queue_s)
+            return Rung(rung - 1), Reason.QUEUE if fullest is path[0] else Reason.WATCHER
     return None
 
 

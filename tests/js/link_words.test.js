@@ -35,6 +35,8 @@ const TABLE = [
   ["my page's brake", "paused_own", 2, {mine: may("voice-min", "brake")}],
   ["their link, their picture", "paused_other", 2, {theirs: may("voice", "queue")}],
   ["their link, my picture", "paused_other", 2, {mine: may("voice", "watcher")}],
+  ["an outage there, my picture", "paused_other", 2, {mine: may("voice", "silence")}],
+  ["an outage here, their picture", "paused_own", 2, {theirs: may("voice", "silence")}],
   ["at the start nothing is known of the link", "", 0, {mine: may("voice", "start"), theirs: may("voice", "start"), young: true}],
   ["a start that goes no further", "paused_own", 2, {mine: may("voice", "start")}],
   ["a link that sinks at once", "paused_own", 2, {mine: may("voice", "rate"), young: true}],

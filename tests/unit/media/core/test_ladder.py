@@ -322,6 +322,16 @@ def test_a_rung_is_entered_with_the_copies_that_it_may_need() -> None:
     assert settled(38e3, 0.001, 0.5).rung is Rung.GLIMPSE
 
 
+@pytest.mark.parametrize("bad", [link(300e3, 0.35), link(300e3, queue_s=0.5)])
+def test_nobody_is_blamed_for_the_others_link(bad: Link) -> None:
+    """Loss or a queue that takes the picture is told as the watcher's where it is the watcher's."""
+    for own, watcher, blames in ((bad, GOOD, False), (GOOD, bad, True)):
+        state, _, _ = run(settled(300e3), lambda _: (GOOD, GOOD), 1)
+        _, moves, _ = run(state, lambda _, path=(own, watcher): path, 6, 1.0)
+        assert steps(moves)
+        assert (steps(moves)[0].reason is Reason.WATCHER) is blames
+
+
 # -- any link
 
 quality = st.tuples(
