@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is on its way in a consult, piece by piece: a fold of the consult's stream of pieces, and its limits.
 
-The stream ``content:<consult>`` lists what was announced, which bytes of it are stored under which content id, and what
+The stream ``pieces:<consult>`` lists what was announced, which bytes of it are stored under which content id, and what
 was dropped. So any node can say where a sender may go on, two nodes can't both store the same bytes, and what one
 consult may cost is decided in one place. That content is whole and kept is an event of the consult (``ContentAdded``).
 """
