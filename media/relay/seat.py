@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from media.core import rtcp, rtcp_write
+from media.core.asking import link_of, most_bps
 from media.core.budget import OVERHEAD_BYTES, Budget
 from media.core.bwe.downlink import DownlinkEstimator
 from media.core.bwe.reported import ReportedDownlinkEstimator
 from media.core.bwe.uplink import UplinkEstimator
 from media.core.cache import useful_s
+from media.core.direction import Direction
 from media.core.extensions import ABS_SEND_TIME, TRANSPORT_CC, ExtensionMap
-from media.core.fit import STAY_SHARE, Link
+from media.core.fit import STAY_SHARE
 from media.core.pacer import Pacer
 from media.core.reports import RoundTrip, round_trip_s
 from media.core.rewrite import SenderClock
@@ -23,7 +24,6 @@ from media.core.rtp import parse
 from media.core.rungs import Rung
 from media.core.transport_cc import ArrivalLog, TransportFeedback
 from media.relay.description import EXTENSION_IDS
-from media.relay.direction import Direction
 from media.relay.drops import Drop
 from media.relay.flow import (
     APT,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from media.core.bwe.estimate import Estimate
-    from media.core.fit import Sending
+    from media.core.fit import Link, Sending
     from media.core.link_probe import Start
     from media.core.rtp import RtpPacket
     from media.relay.description import Answer, MediaAnswer, Offer
@@ -69,26 +69,6 @@ DARK_S: Final = 3.0
 """A leg that nothing comes from for so long gets no picture: when its link returned, its browser would ask for hundreds of
 packets that are of no use any more (measured: the answers filled the queue, and the picture came after 4 s). A browser that
 sees a picture reports every second."""
-KNOWN_RATIO: Final = 1.12
-THIN_RATIO: Final = 1.7
-OPEN_RATIO: Final = 2.1
-"""Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
-be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
-THIN_BPS: Final = 150_000.0
-CALM_RATIO: Final = 0.9
-HOPE_AFTER_S: Final = 4.0
-HOPE_PER_S: Final = 0.02
-HOPE_MAX: Final = 0.5
-BLIND_HOPE_MAX: Final = 0.15
-"""What is hoped of a link that was seen full, but not since: a fifth more after fourteen seconds if the estimator would use it,
-else half of that. A link
-that gave way after a burst of losses was found too thin for its picture by a tenth, and stayed so (measured in virtual time)."""
-STEP_RATIO: Final = 1.25
-OPEN_STEP_RATIO: Final = 1.7
-"""Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
-GROWS_RATIO: Final = 1.1
-"""What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more.
-Where padding can be sent to find out, nothing is entered on such a guess."""
 FORMER_MAX: Final = 4
 """Old streams of a leg that are remembered, so that their last packets don't bring them back."""
 BEGUN_MAX: Final = 8
@@ -508,13 +488,13 @@ class Seat:
     def up_link(self, now: float) -> Link:
         """Return what the ladder is to know of the way from the browser."""
         silence_s = now - self.heard_at if self.sources else 0.0
-        return _link(self.up.estimate(now), silence_s)
+        return link_of(self.up.estimate(now), silence_s)
 
     def down_link(self, now: float) -> Link:
         """Return what the ladder is to know of the way to the browser."""
         # One who sends nothing is heard by reports alone, and those of a voice come each 5 s.
         silence_s = now - self.heard_at if self.sources or self.is_dark else 0.0
-        return _link(self.downlink(now), silence_s, probed=self.down is not None)
+        return link_of(self.downlink(now), silence_s, probed=self.down is not None)
 
     def fell(self, now: float) -> None:
         """Note that less is sent to it from now on."""
@@ -548,43 +528,10 @@ class Seat:
         """Find out whether the way to the browser carries this, unless that is under way."""
         if self.down is None or self.picture is None or self.probing is not None:
             return
-        wanted_bps = min(wanted_bps, _most_bps(self.downlink(now)))
+        wanted_bps = min(wanted_bps, most_bps(self.downlink(now)))
         plan = self.down.probe(wanted_bps, now)
         if plan is not None:
             self.probing = Probing(plan, now)
-
-
-def _most_bps(estimate: Estimate) -> float:
-    """Return what a way may be asked for: more than is known where nobody has filled it lately."""
-    rate_bps = estimate.rate_bps
-    if estimate.confident:
-        return rate_bps * KNOWN_RATIO
-    return rate_bps * (THIN_RATIO if rate_bps < THIN_BPS else OPEN_RATIO)
-
-
-def _next_bps(estimate: Estimate) -> float:
-    """Return what may be sent at the next step within a rung."""
-    return estimate.rate_bps * (STEP_RATIO if estimate.rate_bps < THIN_BPS else OPEN_STEP_RATIO)
-
-
-def _link(estimate: Estimate, silence_s: float, *, probed: bool = False) -> Link:
-    """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
-    most_bps = _most_bps(estimate)
-    grows = not probed and estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
-    rate_bps = most_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, most_bps))
-    if estimate.usable_bps >= estimate.rate_bps * CALM_RATIO and isfinite(estimate.calm_s):
-        # A voice proves no more than a voice: where nobody can ask, time must.
-        hope = max(0.0, (estimate.calm_s - HOPE_AFTER_S) * HOPE_PER_S)
-        hoped_bps = min(estimate.usable_bps, estimate.rate_bps * (1 + min(HOPE_MAX, hope)))
-        rate_bps = max(rate_bps, hoped_bps, estimate.rate_bps * (1 + min(BLIND_HOPE_MAX, hope / 2)))
-    return Link(
-        rate_bps=rate_bps,
-        usable_bps=min(estimate.usable_bps, most_bps, _next_bps(estimate)),
-        loss_ratio=estimate.loss_ratio,
-        rtt_s=estimate.rtt_s,
-        queue_s=estimate.queue_delay_s,
-        silence_s=silence_s,
-    )
 
 
 def _ignore(leg: Leg, data: bytes, now: float) -> None:

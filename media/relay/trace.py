@@ -17,9 +17,9 @@ from media.core.rungs import Rung, Wish
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from media.core.direction import Direction
     from media.core.fit import Path
     from media.core.ladder import Move, State
-    from media.relay.direction import Direction
 
 
 class Trace:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A direction is what one leg sends: its rung on the ladder, and what its page was told of it."""
+"""A direction is what one page sends: its rung on the ladder, and what the page was told of it.
+
+The relay has one for each leg, a node one for each side of a call from browser to browser.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from media.core import ladder
 from media.core.limits import TOLD_S, Limits, limits_of
@@ -12,11 +15,23 @@ from media.core.rungs import Rung, Wish
 if TYPE_CHECKING:
     from media.core.fit import Path
     from media.core.ladder import Move, State
-    from media.relay.trace import Trace
+
+
+class Notes(Protocol):
+    """What takes each decision (``media.relay.trace.Trace``)."""
+
+    def began(self, direction: Direction, rung: Rung, path: Path, now: float) -> None:
+        """Note the beginning of a direction, or a new one."""
+
+    def decided(self, direction: Direction, path: Path, move: Move | None, now: float) -> None:
+        """Note a question and its answer."""
+
+    def braked(self, direction: Direction, path: Path, move: Move | None, now: float) -> None:
+        """Note that a page stopped its picture."""
 
 
 class Direction:
-    """One leg's."""
+    """One page's."""
 
     __slots__ = ("_told_at", "_trace", "number", "reason", "state", "talking", "told", "wish")
 
@@ -27,7 +42,7 @@ class Direction:
     talking: bool
     """Whether it began with those who look, not only with its own link."""
 
-    def __init__(self, trace: Trace | None) -> None:
+    def __init__(self, trace: Notes | None) -> None:
         """``trace`` takes each decision."""
         self.state: State | None = None
         self.number = 0

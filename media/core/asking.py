@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ladder may take a link for: more than it was seen to carry, where nobody has filled it lately."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Final
+
+from media.core.fit import Link
+
+if TYPE_CHECKING:
+    from media.core.bwe.estimate import Estimate
+
+KNOWN_RATIO: Final = 1.12
+THIN_RATIO: Final = 1.7
+OPEN_RATIO: Final = 2.1
+"""Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
+be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
+THIN_BPS: Final = 150_000.0
+CALM_RATIO: Final = 0.9
+HOPE_AFTER_S: Final = 4.0
+HOPE_PER_S: Final = 0.02
+HOPE_MAX: Final = 0.5
+BLIND_HOPE_MAX: Final = 0.15
+"""What is hoped of a link that was seen full, but not since: a fifth more after fourteen seconds if the estimator would use it,
+else half of that. A link that gave way after a burst of losses was found too thin for its picture by a tenth, and stayed so
+(measured in virtual time)."""
+STEP_RATIO: Final = 1.25
+OPEN_STEP_RATIO: Final = 1.7
+"""Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
+GROWS_RATIO: Final = 1.1
+"""What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more.
+Where padding can be sent to find out, nothing is entered on such a guess."""
+
+
+def most_bps(estimate: Estimate) -> float:
+    """Return what a way may be asked for: more than is known where nobody has filled it lately."""
+    rate_bps = estimate.rate_bps
+    if estimate.confident:
+        return rate_bps * KNOWN_RATIO
+    return rate_bps * (THIN_RATIO if rate_bps < THIN_BPS else OPEN_RATIO)
+
+
+def _next_bps(estimate: Estimate) -> float:
+    """Return what may be sent at the next step within a rung."""
+    return estimate.rate_bps * (STEP_RATIO if estimate.rate_bps < THIN_BPS else OPEN_STEP_RATIO)
+
+
+def link_of(estimate: Estimate, silence_s: float, *, probed: bool = False) -> Link:
+    """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
+    asked_bps = most_bps(estimate)
+    grows = not probed and estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
+    rate_bps = asked_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, asked_bps))
+    if estimate.usable_bps >= estimate.rate_bps * CALM_RATIO and isfinite(estimate.calm_s):
+        # A voice proves no more than a voice: where nobody can ask, time must.
+        hope = max(0.0, (estimate.calm_s - HOPE_AFTER_S) * HOPE_PER_S)
+        hoped_bps = min(estimate.usable_bps, estimate.rate_bps * (1 + min(HOPE_MAX, hope)))
+        rate_bps = max(rate_bps, hoped_bps, estimate.rate_bps * (1 + min(BLIND_HOPE_MAX, hope / 2)))
+    return Link(
+        rate_bps=rate_bps,
+        usable_bps=min(estimate.usable_bps, asked_bps, _next_bps(estimate)),
+        loss_ratio=estimate.loss_ratio,
+        rtt_s=estimate.rtt_s,
+        queue_s=estimate.queue_delay_s,
+        silence_s=silence_s,
+    )
