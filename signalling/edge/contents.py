@@ -44,7 +44,11 @@ CHUNK_BYTES = 16_384
 CHUNK_S = 2.0
 """The oldest byte that is not stored yet is stored after this; at 16 kbit/s a chunk then has 4 KB."""
 ACK_S = 0.05
-"""Pieces that arrive within this are acknowledged together; small beside a thin link's round trip."""
+"""Pieces that arrive within this are acknowledged together; small beside a thin link's round trip …"""
+ACK_BYTES = 2_000
+"""… if there are so many bytes of them: from 320 kbit/s on."""
+ACK_LATE_S = 0.2
+"""Fewer wait so long: each acknowledgement costs about 85 bytes of a way back that may be as thin as the way there."""
 PENDING_HIGH_BYTES = 4 * CHUNK_BYTES
 """With so much not stored yet nothing more is acknowledged, so a sender stops that obeys acknowledgements …"""
 PENDING_MAX_BYTES = 8 * CHUNK_BYTES
@@ -73,12 +77,15 @@ class _Upload:
     received: int
     kept: int
     pending: bytearray = field(default_factory=bytearray)
-    acked: int = -1
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever stores."""
     over: bool = False
     unsure: bool = False
     """Some of what is stored came by another socket: what was checked is not what is stored."""
+    acked: int = 0
+    """What was said to have arrived."""
+    newest_at: float = 0.0
+    """When the newest piece came, on the loop's clock."""
     ack_timer: asyncio.TimerHandle | None = None
     store_timer: asyncio.TimerHandle | None = None
     told_at: float = 0.0
@@ -168,7 +175,9 @@ class Contents:
             self._uploads.pop(connection, None)
             return
         handle = self._last_handle[connection] = self._last_handle.get(connection, 0) % 65_535 + 1
-        upload = _Upload(connection, handle, item.begun, check, item.stored, item.stored)
+        upload = _Upload(
+            connection, handle, item.begun, check, item.stored, item.stored, acked=item.stored
+        )
         mine[handle] = upload
         connection.send(wire.ContentOpen(re, handle, item.stored))
         if item.whole:
@@ -230,14 +239,27 @@ class Contents:
             self._spawn(self._store(upload))
         elif upload.store_timer is None:
             self._store_later(upload)
+        upload.newest_at = loop.time()
         if upload.ack_timer is None:
-            upload.ack_timer = loop.call_later(ACK_S, self._acknowledge, upload)
+            upload.ack_timer = loop.call_later(ACK_S, self._acknowledge_soon, upload)
+
+    def _acknowledge_soon(self, upload: _Upload) -> None:
+        """Acknowledge what came if it is worth a frame, else wait for a little more of it."""
+        if upload.over or upload.received - upload.acked >= ACK_BYTES:
+            self._acknowledge(upload)
+            return
+        loop = asyncio.get_running_loop()
+        upload.ack_timer = loop.call_later(ACK_LATE_S - ACK_S, self._acknowledge, upload)
 
     def _acknowledge(self, upload: _Upload) -> None:
         upload.ack_timer = None
         if upload.over or len(upload.pending) > PENDING_HIGH_BYTES:
             return
-        upload.connection.send(wire.ContentAck(upload.handle, upload.received, upload.kept))
+        waited_s = asyncio.get_running_loop().time() - upload.newest_at
+        upload.acked = upload.received
+        upload.connection.socket.send_bytes(
+            wire.acknowledgement(upload.handle, upload.received, upload.kept, waited_s)
+        )
 
     async def _store(self, upload: _Upload, *, all_of_it: bool = False) -> None:
         """Store what is pending, chunk by chunk; at the end of the content, finish it."""

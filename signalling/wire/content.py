@@ -7,7 +7,14 @@ Pieces are binary frames of the same WebSocket, in both directions alike (networ
     | frame  | 0      | handle          | offset                            | data …
 
 ``frame`` is 1, a piece. ``handle`` is given by the server in ``content_open`` for what is sent, and chosen by the client
-in ``content_read`` for what is fetched. ``offset`` is where the data belongs in the content. Nothing else is binary.
+in ``content_read`` for what is fetched. ``offset`` is where the data belongs in the content. The server acknowledges what is
+sent in binary frames too, for the way back is as thin as the way there::
+
+    0        1        2                 4                                   8                                   12
+    | frame  | waited | handle          | offset                            | kept                              |
+
+``frame`` is 2. Everything below ``offset`` has arrived, everything below ``kept`` is durable; ``waited`` is how long the newest
+piece had been there, in steps of 4 ms (255: that or more), so that the sender knows the round trip. Nothing else is binary.
 """
 
 from __future__ import annotations
@@ -23,8 +30,13 @@ from signalling.wire.ids import AccountId, ConsultId
 from signalling.wire.terms import ContentKind, StillStep
 
 PIECE: Final = 1
-"""The only kind of binary frame."""
+"""A binary frame with data."""
+ACK: Final = 2
+"""A binary frame of the server that acknowledges pieces."""
 HEADER: Final = struct.Struct("!BBHI")
+ACK_FRAME: Final = struct.Struct("!BBHII")
+WAITED_STEP_S: Final = 0.004
+"""Of ``waited``: 255 steps are a second."""
 MAX_PIECE_BYTES: Final = 16_384
 """Data in one frame. In a call pages send 1,200 bytes at most, and 400 below 150 kbit/s, where 1,200 would hold voice up
 for more than 60 ms; without a call larger pieces cost fewer messages."""
@@ -49,6 +61,12 @@ class ContentView(Part, frozen=True):
     duration_ms: int = 0
     preview_of: str = ""
     """The key of the sharper picture that this one announces."""
+
+
+def acknowledgement(handle: int, offset: int, kept: int, waited_s: float) -> bytes:
+    """Return the frame that says what has arrived, what of it is durable, and how long the newest piece had waited."""
+    waited = min(255, int(waited_s / WAITED_STEP_S))
+    return ACK_FRAME.pack(ACK, waited, handle, offset, kept)
 
 
 # -- From clients ----------------------------------------------------------------------------------------------------
@@ -111,14 +129,6 @@ class ContentOpen(FromServer, frozen=True, tag="content_open"):
     handle: int
     offset: int
     done: bool = False
-
-
-class ContentAck(FromServer, frozen=True, tag="content_ack"):
-    """Everything below ``offset`` has arrived, everything below ``kept`` is durable."""
-
-    handle: int
-    offset: int
-    kept: int
 
 
 class ContentClosed(FromServer, frozen=True, tag="content_closed"):

@@ -577,7 +577,7 @@ class Past(FromServer, frozen=True, tag="past"):
 ServerMessage = (
     Welcome | Ok | Error | ConsultView | Entry | PeerDescription | PeerCandidate | Ice | Desk | Board | Invited | Past
     | legs.LegGiven | legs.LegSwitch | legs.LegLimits | legs.LegSeated | legs.RelayAnswer | legs.Forwarding | legs.CloseLeg | legs.PeerLink | legs.Outlook | legs.LegBraked | legs.Wished
-    | pieces.ContentOpen | pieces.ContentAck | pieces.ContentClosed | pieces.ContentProgress | pieces.Still
+    | pieces.ContentOpen | pieces.ContentClosed | pieces.ContentProgress | pieces.Still
     | pieces.Messages
     | Quality
 )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from signalling.core import contents as core
 from signalling.core.policy import ConsultPolicy
 from signalling.edge import contents as edge
+from signalling.wire.content import ACK, ACK_FRAME, WAITED_STEP_S
 from signalling.wire.ids import ConsultId
 from tests.integration.conftest import OpenNode
 from tests.support import content as c
@@ -57,6 +58,21 @@ async def test_the_other_side_sees_progress(clinic: Clinic, call: Call) -> None:
     await c.send_pieces(call.patient, opened["handle"], data, end=20_000)
     told = await call.specialist.wait_for(lambda m: m["type"] == "content_progress")
     assert 0 < told["received"] < told["bytes"] == len(data)
+
+
+async def test_a_slow_sender_is_acknowledged_in_few_bytes(clinic: Clinic, call: Call) -> None:
+    """Small pieces that come one after the other share acknowledgements of 12 bytes, which say how long they waited."""
+    data = c.jpeg(6_000)
+    opened = await c.begin(call.patient, c.announce(call.patient, data))
+    for at in range(0, 3_200, 400):
+        await c.piece(call.patient, opened["handle"], at, data[at : at + 400])
+        await asyncio.sleep(0.045)  # a piece on a link of about 70 kbit/s
+    await call.patient.wait_until(lambda: c.acked(call.patient, opened["handle"]) == 3_200)
+    frames = [f for f in call.patient.frames if f[0] == ACK]
+    assert len(frames) <= 4  # 8 pieces in 360 ms
+    assert {len(frame) for frame in frames} == {12}
+    waited_s = max(ACK_FRAME.unpack(frame)[1] for frame in frames) * WAITED_STEP_S
+    assert waited_s <= edge.ACK_LATE_S + 0.1
 
 
 async def test_a_lost_socket_costs_nothing_that_came(clinic: Clinic, call: Call) -> None:

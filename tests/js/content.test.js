@@ -8,6 +8,17 @@ import {Contents, Pace, frame} from "../../signalling/web/js/content.js";
 import {bare} from "../../signalling/web/js/jpeg.js";
 import {pass, stage, unstage} from "./fakes.js";
 
+/** @param {number} handle @param {number} offset @param {number} [waited] in steps of 4 ms */
+function ack(handle, offset, waited = 0) {
+  const view = new DataView(new ArrayBuffer(12));
+  view.setUint8(0, 2);
+  view.setUint8(1, waited);
+  view.setUint16(2, handle);
+  view.setUint32(4, offset);
+  view.setUint32(8, offset);
+  return view.buffer;
+}
+
 /** A server behind a link: so many bits per second, so long a round trip; it keeps what comes. */
 class Far {
   /** @type {Map<string, Uint8Array>} */
@@ -106,7 +117,7 @@ class Far {
     this.#inFlight -= data.length - 8;
     const more = new Uint8Array([...have, ...data.subarray(8)]);
     this.kept.set(fields.key, more);
-    this.contents?.receive({type: "content_ack", handle, offset: more.length, kept: more.length});
+    this.contents?.receiveBytes(ack(handle, more.length));
     if (more.length === fields.bytes) {
       this.whole.set(fields.key, more);
       this.contents?.receive({type: "content_closed", handle});
@@ -207,7 +218,11 @@ test("limits that the link can't keep fill no queue", async () => {
   await contents.add(parcel("k1", 60_000));
   await go(10_000);
   assert.ok(far.frames.length > 20);
-  assert.ok(far.inFlightMost <= (64_000 / 8_000) * 1.5 * 700 + 400, `${far.inFlightMost} bytes on their way`);
+  far.queueMsMost = 0;
+  const from = Date.now();
+  await go(20_000);
+  assert.ok(far.queueMsMost < 500, `${far.queueMsMost} ms of queue`);
+  assert.ok(far.bps(from, Date.now()) > 14_000, `${far.bps(from, Date.now())} of 24000 bit/s`);
 });
 
 test("a limit of zero stops everything but a voice message's beginning; more goes on when there is room again", async () => {
@@ -338,9 +353,9 @@ test("a reader keeps to the limits of a call too", async () => {
 
 test("the pace grows with a short round trip and yields to a queue", () => {
   const pace = new Pace(() => null);
-  for (let turn = 0; turn < 40; turn++) pace.acknowledged(1_200, 200);
+  for (let turn = 0; turn < 40; turn++) pace.acknowledged(1_200, 200, turn * 50);
   assert.equal(pace.waitMs(40_000, 1_200, 0), 0);
-  for (let turn = 0; turn < 20; turn++) pace.acknowledged(1_200, 900);
+  for (let turn = 0; turn < 20; turn++) pace.acknowledged(1_200, 900, 2_000 + turn * 50);
   assert.equal(pace.waitMs(40_000, 1_200, 0), Infinity);
   assert.equal(pace.waitMs(0, 8_192, 0), 0, "one piece may always go");
 });

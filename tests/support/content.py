@@ -8,7 +8,7 @@ import random
 import secrets
 from typing import Any
 
-from signalling.wire.content import HEADER, PIECE
+from signalling.wire.content import ACK, ACK_FRAME, HEADER, PIECE
 from tests.support.peer import Message, Peer
 
 
@@ -53,6 +53,8 @@ async def begin(peer: Peer, fields: Message) -> Message:
     """Announce content; return ``content_open``."""
     opened = await peer.done("content_begin", **fields)
     assert opened["type"] == "content_open"
+    # Another connection may have had a handle of the same number.
+    peer.frames = [f for f in peer.frames if HEADER.unpack_from(f)[2] != opened["handle"]]
     return opened
 
 
@@ -81,12 +83,18 @@ async def piece(peer: Peer, handle: int, offset: int, data: bytes) -> None:
 
 def acked(peer: Peer, handle: int) -> int:
     """Return what was acknowledged last."""
-    return max((m["offset"] for m in peer.of("content_ack") if m["handle"] == handle), default=0)
+    return max((offset for offset, _ in _acks(peer, handle)), default=0)
 
 
 def kept(peer: Peer, handle: int) -> int:
     """Return what was said to be durable last."""
-    return max((m["kept"] for m in peer.of("content_ack") if m["handle"] == handle), default=0)
+    return max((kept for _, kept in _acks(peer, handle)), default=0)
+
+
+def _acks(peer: Peer, handle: int) -> list[tuple[int, int]]:
+    frames = [f for f in peer.frames if f[0] == ACK]
+    told = [ACK_FRAME.unpack(frame) for frame in frames]
+    return [(offset, kept) for _, _, of, offset, kept in told if of == handle]
 
 
 def closed(peer: Peer, handle: int) -> Message | None:
@@ -104,7 +112,7 @@ async def send(peer: Peer, data: bytes, kind: str = "still", **changes: Any) -> 
     """Send content as a page does; return its key."""
     fields = announce(peer, data, kind, **changes)
     opened = await begin(peer, fields)
-    peer.messages = [m for m in peer.messages if m["type"] not in ("content_ack", "content_closed")]
+    peer.messages = [m for m in peer.messages if m["type"] != "content_closed"]
     await send_pieces(peer, opened["handle"], data, opened["offset"], step=16_000)
     assert await until_closed(peer, opened["handle"]) == ""
     return str(fields["key"])
@@ -119,7 +127,9 @@ async def fetch(peer: Peer, consult: str, key: str, size: int, step: int = 16_38
             "content_read", consult=consult, key=key, handle=7, offset=len(out), bytes=step
         )
         for frame in peer.frames:
-            _, _, handle, offset = HEADER.unpack_from(frame)
+            kind, _, handle, offset = HEADER.unpack_from(frame)
+            if kind != PIECE:
+                continue
             assert (handle, offset) == (7, len(out))
             out += frame[HEADER.size :]
     return out

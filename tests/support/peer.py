@@ -101,6 +101,7 @@ class Peer:
         async for frame in socket:
             if frame.type is aiohttp.WSMsgType.BINARY:
                 self.frames.append(frame.data)
+                self._came.set()
                 continue
             self.messages.append(json.loads(frame.data))
             self._came.set()

@@ -22,6 +22,12 @@
 
 const PIECE_HEADER_BYTES = 8;
 const PIECE = 1;
+const ACK = 2;
+const ACK_BYTES = 12;
+/** How long the newest piece had been at the server is told in steps of this. */
+const WAITED_STEP_MS = 4;
+/** The server gathers acknowledgements for so long (ACK_LATE_S there); what it makes a sender wait is not the link's. */
+const GATHERED_MS = 200;
 /** What may be sent in one frame: below 150 kbit/s more than 400 bytes would hold voice up for more than 20 ms. */
 const SMALL_PIECE_BYTES = 400;
 const PIECE_BYTES = 1_200;
@@ -34,15 +40,21 @@ const PIECES_PER_S = 25;
 /** Without a call: the window to begin with, and the largest; it grows while the round trip doesn't. */
 const WINDOW_FIRST_BYTES = 4_800;
 const WINDOW_MAX_BYTES = 131_072;
-/** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms). */
+/** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms) … */
 const QUEUE_MS = 100;
+/** … if so many acknowledgements in a row show it: one alone may be jitter, or a loss that TCP repaired. */
+const SEEN = 4;
+/** In a call: what may be on its way at first, and though there is a queue; what is added in a round trip after one was seen. */
+const CALL_FIRST_BYTES = 1_600;
+const CALL_LEAST_BYTES = 800;
+const CALL_STEP_BYTES = 400;
 const RTT_FIRST_MS = 600;
 /**
- * In a call the limits know what voice and picture have proved, not what a good link would take besides. A short way (the
- * server's 50 ms of gathering acknowledgements included) without a queue is asked for more, by little; at the first sign of
- * a queue the limits hold again. Thin links have longer ways: there it never begins.
+ * In a call the limits know what voice and picture have proved, not what a good link would take besides. A short way
+ * without a queue is asked for more, by little; at the first sign of a queue the limits hold again. Thin links have longer
+ * ways: there it never begins.
  */
-const SHORT_MS = 200;
+const SHORT_MS = 150;
 const QUIET_MS = 60;
 const BOOST = 1.15;
 const BOOST_MAX = 16;
@@ -92,6 +104,12 @@ export class Pace {
   #windowBytes = WINDOW_FIRST_BYTES;
   #nextAt = 0;
   #rate;
+  /** In a call: what may be on its way. */
+  #callBytes = CALL_FIRST_BYTES;
+  /** The newest round trips. @type {number[]} */
+  #recent = [];
+  /** When there was a queue last, in a call. */
+  #yieldedAt = 0;
   /** How many times the limits a short, quiet way has shown that it takes. */
   #boost = 1;
 
@@ -121,9 +139,13 @@ export class Pace {
     if (rate === null) return inFlight && inFlight + bytes > this.#windowBytes ? Infinity : 0;
     if (rate <= 0) return ASK_AGAIN_MS;
     // A round trip that grows is a queue: more on its way would only make it longer.
-    const room = (rate / 8_000) * (Math.min(this.rttMs, 1.5 * this.#baseMs) || RTT_FIRST_MS) + bytes;
-    if (inFlight + bytes > room) return Infinity; // an acknowledgement wakes us
+    if (inFlight && inFlight + bytes > Math.min(this.#room(rate) + bytes, this.#callBytes)) return Infinity; // an acknowledgement wakes us
     return Math.max(0, this.#nextAt - now);
+  }
+
+  /** What is on its way at a rate, without a queue. @param {number} rate */
+  #room(rate) {
+    return (rate / 8_000) * ((Math.min(this.rttMs, 1.5 * this.#baseMs) || RTT_FIRST_MS) + GATHERED_MS);
   }
 
   /** @param {number} bytes that were just sent @param {number} now */
@@ -133,25 +155,44 @@ export class Pace {
     this.#nextAt = Math.max(now, this.#nextAt) + ((bytes + AROUND_BYTES) * 8_000) / rate;
   }
 
-  /** @param {number} bytes acknowledged @param {number} tookMs since the newest of them was sent */
-  acknowledged(bytes, tookMs) {
+  /**
+   * @param {number} bytes acknowledged @param {number} tookMs since the newest of them was sent, without its wait at the server
+   * @param {number} now
+   */
+  acknowledged(bytes, tookMs, now) {
     this.rttMs = this.rttMs ? this.rttMs * 0.75 + tookMs * 0.25 : tookMs;
     this.#baseMs = Math.min(this.#baseMs || Infinity, tookMs);
+    this.#recent = [...this.#recent.slice(1 - SEEN), tookMs];
+    const rate = this.#allowed();
     const queued = tookMs - this.#baseMs;
-    if (this.#rate() !== null) {
+    if (rate !== null) {
       const quiet = this.#baseMs <= SHORT_MS && queued <= QUIET_MS;
       this.#boost = quiet ? Math.min(BOOST_MAX, this.#boost * BOOST) : 1;
-      return;
+      return this.#keepCallClear(bytes, rate, now);
     }
     if (queued <= QUEUE_MS) this.#windowBytes = Math.min(WINDOW_MAX_BYTES, this.#windowBytes + bytes);
     else this.#windowBytes = Math.max(WINDOW_FIRST_BYTES, this.#windowBytes * Math.max(0.5, 1 - (queued - QUEUE_MS) / 1_000));
   }
 
+  /** Limits may promise what the link no longer keeps: a queue takes back at once what is too much. @param {number} bytes @param {number} rate @param {number} now */
+  #keepCallClear(bytes, rate, now) {
+    const standing = Math.min(...this.#recent) - this.#baseMs;
+    if (standing <= QUEUE_MS) {
+      const more = this.#yieldedAt ? (bytes * CALL_STEP_BYTES) / this.#callBytes : bytes;
+      this.#callBytes = Math.min(Math.max(CALL_FIRST_BYTES, 2 * this.#room(rate)), this.#callBytes + more);
+    } else if (now - this.#yieldedAt >= this.rttMs) {
+      this.#yieldedAt = now; // what this changes shows a round trip later
+      this.#callBytes = Math.max(CALL_LEAST_BYTES, (this.#callBytes * (this.#baseMs + QUEUE_MS)) / (this.#baseMs + standing));
+    }
+  }
+
   /** A new connection: nothing is known of it. */
   restart() {
     this.#windowBytes = WINDOW_FIRST_BYTES;
+    this.#callBytes = CALL_FIRST_BYTES;
     this.#boost = 1;
-    this.#baseMs = this.rttMs = this.#nextAt = 0;
+    this.#recent = [];
+    this.#baseMs = this.rttMs = this.#nextAt = this.#yieldedAt = 0;
   }
 }
 
@@ -257,7 +298,6 @@ export class Contents {
   receive(message) {
     const current = this.#current;
     if (!current || message.handle !== current.handle) return;
-    if (message.type === "content_ack") this.#acknowledged(message.offset);
     if (message.type === "content_closed") this.#closed(current.parcel, message.code ?? "");
   }
 
@@ -265,6 +305,11 @@ export class Contents {
   receiveBytes(data) {
     if (data.byteLength <= PIECE_HEADER_BYTES) return;
     const view = new DataView(data);
+    if (view.getUint8(0) === ACK) {
+      const mine = data.byteLength === ACK_BYTES && view.getUint16(2) === this.#current?.handle;
+      if (mine) this.#acknowledged(view.getUint32(4), view.getUint8(1) * WAITED_STEP_MS);
+      return;
+    }
     this.#reads.get(view.getUint16(2))?.push({offset: view.getUint32(4), data: new Uint8Array(data, PIECE_HEADER_BYTES)});
   }
 
@@ -377,14 +422,14 @@ export class Contents {
     }
   }
 
-  /** @param {number} offset */
-  #acknowledged(offset) {
+  /** @param {number} offset @param {number} waitedMs of the newest piece, before it was acknowledged */
+  #acknowledged(offset, waitedMs) {
     const current = this.#current;
     if (!current || offset <= current.acked) return;
     const now = Date.now();
     let sentAt = 0;
     while (current.marks[0] && current.marks[0][0] <= offset) sentAt = /** @type {[number, number]} */ (current.marks.shift())[1];
-    if (sentAt) this.#pace.acknowledged(offset - current.acked, now - sentAt);
+    if (sentAt) this.#pace.acknowledged(offset - current.acked, Math.max(1, now - sentAt - waitedMs), now);
     current.acked = offset;
     this.arrived.set(current.parcel.key, offset);
     this.#options.onchange();

@@ -313,6 +313,7 @@ export const RETRY_CODES = [
  * @property {"first"|"no"|"yes"} [red]
  * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} [rung]
  * @property {"back"|"brake"|"loss"|"proved"|"queue"|"rate"|"redundancy"|"silence"|"start"|"watcher"|"wish"} [reason] Why it is this rung, or these settings of it.
+ * @property {"receiver"|"sender"|null} [whose] Whose link made it so, or keeps the direction from more; None: nobody's, or not known.
  * @property {boolean} [detail] Resolution matters more than frame rate: `degradationPreference`.
  * @property {number} [stillsBps] What stills and messages may use of the up-link beside the call; 0 = nothing.
  * @property {Brake|null} [brake] None: no picture is sent, there is nothing to stop.
@@ -926,12 +927,13 @@ export const RETRY_CODES = [
  */
 
 /**
- * What the other side may send to this page now, and why; sent when that becomes another rung.
+ * What the other side may send to this page now, and why; sent when that becomes another rung, or another's link.
  * @typedef {object} PeerLink
  * @property {"peer_link"} type
  * @property {string} consult
  * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} rung
  * @property {"back"|"brake"|"loss"|"proved"|"queue"|"rate"|"redundancy"|"silence"|"start"|"watcher"|"wish"} reason
+ * @property {"receiver"|"sender"} [whose] Whose link made it so, or keeps the direction from more: the receiver's is this page's own.
  */
 
 /**
@@ -969,15 +971,6 @@ export const RETRY_CODES = [
  * @property {number} handle
  * @property {number} offset
  * @property {boolean} [done]
- */
-
-/**
- * Everything below `offset` has arrived, everything below `kept` is durable.
- * @typedef {object} ContentAck
- * @property {"content_ack"} type
- * @property {number} handle
- * @property {number} offset
- * @property {number} kept
  */
 
 /**
@@ -1035,7 +1028,7 @@ export const RETRY_CODES = [
 
 /**
  * What a page receives.
- * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|ContentOpen|ContentAck|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
+ * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|ContentOpen|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
  */
 
 /**
