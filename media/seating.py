@@ -68,7 +68,7 @@ LINKS_S = 5
 MS_MAX = 3_600_000
 SEATS_PER_MESSAGE = 64
 
-_PLAIN = [each for each in wire.Limits.__struct_fields__ if each not in ("rung", "reason", "brake")]
+_PLAIN = [each for each in wire.Limits.__struct_fields__ if each not in ("rung", "reason", "whose", "brake")]
 _RUNGS: dict[Rung, wire.RungName] = dict(zip(Rung, get_args(wire.RungName), strict=True))
 _SOMETIME = 1
 """A message's id is given when it is sent."""
@@ -456,6 +456,7 @@ class Seating:
             **{each: getattr(limits, each) for each in _PLAIN},
             rung=_RUNGS[limits.rung],
             reason=limits.reason.value,
+            whose=limits.whose.value if limits.whose is not None else None,
             brake=thresholds,
         )
         self._tell(LimitLeg(id=_SOMETIME, leg=name, limits=said))

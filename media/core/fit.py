@@ -8,6 +8,7 @@ is sent must fit all of them, each with the redundancy and the repairs that its 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from media.core.redundancy import LIGHT_LOSS_RATIO, REPAIR_LOSS_RATIO, REPAIR_RTT_S
@@ -61,6 +62,18 @@ class Link:
 
 Path = tuple[Link, ...]
 """The sender's own link, then those of who looks. Never empty."""
+
+
+class Side(StrEnum):
+    """Whose link of a path."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
+
+    @staticmethod
+    def of(index: int) -> Side:
+        """Return whose the link at this index is."""
+        return Side.RECEIVER if index else Side.SENDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,13 @@ from media.core.fit import (
     Link,
     Path,
     Sending,
+    Side,
     fit,
     least_bps,
     protected,
     short_link,
 )
+from media.core.redundancy import REPAIR_RTT_S
 from media.core.rungs import Rung, Wish
 
 UP_S: Final = 1.5
@@ -51,6 +53,9 @@ KEEP_COPIES_S: Final = 60.0
 """Copies of the voice stay for so long after a loss that asked for them. A link that loses 1 % of 17 packets a second
 loses one every 6 s: copies that went when it was calm for a moment were there half of the time (measured), and the
 frames of the other half were heard as gaps."""
+FIRST_COPIES_S: Final = 15.0
+"""And on a long way so long from the beginning on, before any loss was seen: at 1 % they came after 5 s and more, and what was
+lost until then was heard (measured). In 15 s of 25 packets a second 1 % loses one with a chance of 98 %."""
 HEARD_S: Final = 0.5
 """Silence below this is none: frames of 60 ms and a feedback interval of 250 ms, one of them lost."""
 PICTURE_LOSS_RATIO: Final = 0.3
@@ -85,6 +90,9 @@ and a link just short of a rung would be probed for ever."""
 FRESH_S: Final = 10.0
 """After an outage the smoothed loss still contains it: 0.3 of a slice of 2 s, 0.27 at first, 0.06 after
 8 s (`media.core.bwe.losses`)."""
+
+SCARCER_RATIO: Final = 0.9
+"""Another's link is named as the scarcest only if it is so much scarcer: two that are alike would take turns."""
 
 _NEVER: Final = float("-inf")
 
@@ -126,6 +134,8 @@ class Move:
     """The same as before if only the settings within the rung change."""
     sending: Sending
     reason: Reason
+    whose: Side | None = None
+    """Whose link made it so, or keeps the direction from more; None: nobody's."""
 
 
 _RUNGS: Final = len(Rung)
@@ -167,6 +177,8 @@ class State:
     adjust_s: float = ADJUST_S
     asked: bool = False
     """A wish or a ceiling has not been acted on yet."""
+    whose: Side | None = None
+    """Whose link keeps it from the next rung; None: nobody's, or not known."""
 
     @property
     def rung(self) -> Rung:
@@ -176,10 +188,12 @@ class State:
 
 def begin(rung: Rung, path: Path, now: float, wish: Wish = Wish.MOTION) -> State:
     """Start a direction, at the rung that a link probe has told or below if that doesn't fit."""
-    copies = protected(path, ())
+    lost_at = _at_first(path, now)
+    copies = tuple(now - at < KEEP_COPIES_S for at in lost_at)
     rung = min(rung, _ceiling(wish, Rung.OPEN, lossy=False))
     rung = _highest(rung, wish, path, copies)
-    return State(fit(rung, wish, path, copies), wish, Rung.OPEN, now, copies)
+    state = State(fit(rung, wish, path, copies), wish, Rung.OPEN, now, copies, lost_at=lost_at)
+    return replace(state, whose=_whose(state, path))
 
 
 def wished(state: State, wish: Wish) -> State:
@@ -196,7 +210,7 @@ def braked(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     """Take the page's report that it has stopped the picture: only `decide` raises it again."""
     if state.rung <= Rung.VOICE:
         return state, None
-    return _down(state, Rung.VOICE, Reason.BRAKE, path, now)
+    return _down(state, Rung.VOICE, Reason.BRAKE, Side.SENDER, path, now)
 
 
 def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
@@ -218,8 +232,8 @@ def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
         return state, None
     below = _forced_down(state, path, now)
     if below is not None:
-        target, reason = below
-        return _down(replace(state, asked=False), target, reason, path, now)
+        target, reason, whose = below
+        return _down(replace(state, asked=False), target, reason, whose, path, now)
     if not state.silent and state.fits_since is not None:
         waited = now - max(state.fits_since, state.since)
         if waited >= _hold_s(state, path):
@@ -254,6 +268,39 @@ def _highest(rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...]) -> Ru
     return Rung.TEXT
 
 
+def _whose(state: State, path: Path) -> Side | None:
+    """Return whose link keeps the direction where it is, as far as links do."""
+    if state.rung >= _ceiling(state.wish, state.ceiling, lossy=False):
+        return None
+    if state.lossy:
+        return Side.of(_most(path, "loss_ratio"))
+    rung, copies = Rung(state.rung + 1), state.protected
+    if short_link(rung, state.wish, path, copies, ENTER_SHARE) is None:
+        return state.whose  # it is only a matter of time
+    room: dict[Side, float] = {}
+    for index, link in enumerate(path):
+        share = link.rate_bps / least_bps(rung, state.wish, link, copy=copies[index])
+        side = Side.of(index)
+        if state.whose not in (None, side):
+            share /= SCARCER_RATIO
+        room[side] = min(share, room.get(side, share))
+    return min(room, key=room.__getitem__)
+
+
+def _most(path: Path, what: str) -> int:
+    """Return the index of the link that has the most of something bad."""
+    return max(range(len(path)), key=lambda index: float(getattr(path[index], what)))
+
+
+def _at_first(path: Path, now: float) -> tuple[float, ...]:
+    """Return when each link of a new path is taken to have lost something, for its copies."""
+    known = protected(path, ())
+    return tuple(
+        now if lossy else now - KEEP_COPIES_S + FIRST_COPIES_S if link.rtt_s > REPAIR_RTT_S else _NEVER
+        for lossy, link in zip(known, path, strict=True)
+    )
+
+
 def _without_outage(state: State, path: Path, now: float) -> tuple[State, Path]:
     """Note silence, and take out of the links' losses what an outage has put there."""
     silence_s = max(link.silence_s for link in path)
@@ -273,7 +320,7 @@ def _without_outage(state: State, path: Path, now: float) -> tuple[State, Path]:
 def _noted(state: State, path: Path, now: float) -> State:
     """Take in what the path says, without deciding anything."""
     needs = protected(path, state.protected)
-    known = state.lost_at if len(state.lost_at) == len(path) else (_NEVER,) * len(path)
+    known = state.lost_at if len(state.lost_at) == len(path) else _at_first(path, now)
     lost_at = tuple(now if need else at for need, at in zip(needs, known, strict=True))
     copies = tuple(now - at < KEEP_COPIES_S for at in lost_at)
     loss = max(link.loss_ratio for link in path)
@@ -331,33 +378,33 @@ def _next_fits(state: State, path: Path) -> bool:
     return short_link(rung, wish, path, copies, STAY_SHARE) is None
 
 
-def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason] | None:
-    """Return where to and why if the direction can't stay where it is."""
+def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Side | None] | None:
+    """Return where to, why, and by whose link if the direction can't stay where it is."""
     rung = state.rung
     ceiling = _ceiling(state.wish, state.ceiling, lossy=False)
     if rung > ceiling:
-        return _highest(ceiling, state.wish, path, state.protected), Reason.WISH
+        return _highest(ceiling, state.wish, path, state.protected), Reason.WISH, None
     if state.silent and rung > Rung.VOICE:
-        return Rung.VOICE, Reason.SILENCE
+        return Rung.VOICE, Reason.SILENCE, Side.of(_most(path, "silence_s"))
     short = short_link(rung, state.wish, path, state.protected, STAY_SHARE)
     if short is not None:
         target = _highest(rung, state.wish, path, state.protected)
         unprotected = short_link(rung, state.wish, path, (False,) * len(path), STAY_SHARE)
         if unprotected is None:
             fits = short_link(rung, state.wish, path, state.protected, COPIES_SHARE) is None
-            whose = Reason.WATCHER if short else Reason.LOSS
-            return None if fits and not state.lossy else (target, whose)
+            reason = Reason.WATCHER if short else Reason.LOSS
+            return None if fits and not state.lossy else (target, reason, Side.of(short))
         if state.short_since is not None and now - state.short_since < DOUBT_S:
             return None
-        return target, Reason.WATCHER if short else Reason.RATE
+        return target, Reason.WATCHER if short else Reason.RATE, Side.of(short)
     if state.lossy and rung > Rung.VOICE:
-        lossiest = max(path, key=lambda link: link.loss_ratio)
-        return Rung.VOICE, Reason.LOSS if lossiest is path[0] else Reason.WATCHER
+        lossiest = _most(path, "loss_ratio")
+        return Rung.VOICE, Reason.WATCHER if lossiest else Reason.LOSS, Side.of(lossiest)
     if state.queue_since is not None and rung > Rung.VOICE_MIN:
         stands_s = now - max(state.queue_since, state.since)
         if stands_s >= DRAIN_S + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
-            fullest = max(path, key=lambda link: link.queue_s)
-            return Rung(rung - 1), Reason.QUEUE if fullest is path[0] else Reason.WATCHER
+            fullest = _most(path, "queue_s")
+            return Rung(rung - 1), Reason.WATCHER if fullest else Reason.QUEUE, Side.of(fullest)
     return None
 
 
@@ -375,7 +422,7 @@ def _hold_s(state: State, path: Path) -> float:
 
 
 def _down(
-    state: State, target: Rung, reason: Reason, path: Path, now: float
+    state: State, target: Rung, reason: Reason, whose: Side | None, path: Path, now: float
 ) -> tuple[State, Move | None]:
     before = state.rung
     relapses, relapsed = list(state.relapses), list(state.relapsed)
@@ -390,9 +437,9 @@ def _down(
     sending = fit(target, state.wish, path, state.protected)
     state = replace(
         state, sending=sending, since=now, relapses=tuple(relapses), relapsed=tuple(relapsed),
-        fits_since=None, queue_since=None, back_to=back_to, adjusted=now,
+        fits_since=None, queue_since=None, back_to=back_to, adjusted=now, whose=whose,
     )  # fmt: skip
-    return state, Move(now, before, target, sending, reason)
+    return state, Move(now, before, target, sending, reason, whose)
 
 
 def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
@@ -406,7 +453,8 @@ def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
         adjusted_up=now, asked=False,
         back_to=Rung.TEXT if rung >= state.back_to else state.back_to,
     )  # fmt: skip
-    return state, Move(now, before, rung, sending, reason)
+    state = replace(state, whose=_whose(state, path))
+    return state, Move(now, before, rung, sending, reason, state.whose)
 
 
 def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
@@ -418,21 +466,21 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     if target == sending:
         return replace(state, asked=False) if state.asked else state, None
     if state.asked:
-        return _set(replace(state, asked=False), target, Reason.WISH, now)
+        return _set(replace(state, asked=False), target, Reason.WISH, path, now)
     if target.copies > sending.copies:
-        return _set(state, target, Reason.REDUNDANCY, now)
+        return _set(state, target, Reason.REDUNDANCY, path, now)
     if _too_much(sending, state.protected, path):
-        return _set(state, target, Reason.RATE, now, forced=True)
+        return _set(state, target, Reason.RATE, path, now, forced=True)
     costs, now_costs = target.wire_bps(path[0]), sending.wire_bps(path[0])
     if costs < now_costs * (1 - WORTH_RATIO):
         if now - state.adjusted < EASE_S:
             return state, None
         dearer = target.copies != sending.copies
-        return _set(state, target, Reason.REDUNDANCY if dearer else Reason.RATE, now)
+        return _set(state, target, Reason.REDUNDANCY if dearer else Reason.RATE, path, now)
     worth = costs > now_costs * (1 + WORTH_UP_RATIO) or target.copies != sending.copies
     calm = state.queue_since is None and now - state.adjusted >= state.adjust_s
     if calm and (worth or target.stills > sending.stills):
-        return _set(state, target, Reason.PROVED, now)
+        return _set(state, target, Reason.PROVED, path, now)
     return state, None
 
 
@@ -447,7 +495,7 @@ def _too_much(sending: Sending, copies: tuple[bool, ...], path: Path) -> bool:
 
 
 def _set(
-    state: State, target: Sending, reason: Reason, now: float, *, forced: bool = False
+    state: State, target: Sending, reason: Reason, path: Path, now: float, *, forced: bool = False
 ) -> tuple[State, Move]:
     """Change what is sent within the rung; a step up that the link then took away makes the next one wait."""
     adjust_s, adjusted_up = state.adjust_s, state.adjusted_up
@@ -457,5 +505,8 @@ def _set(
         adjusted_up = now
     elif forced and now - adjusted_up < ADJUST_LASTS_S:
         adjust_s = min(MAX_ADJUST_S, adjust_s * 2)
-    state = replace(state, sending=target, adjusted=now, adjusted_up=adjusted_up, adjust_s=adjust_s)
-    return state, Move(now, target.rung, target.rung, target, reason)
+    state = replace(
+        state, sending=target, adjusted=now, adjusted_up=adjusted_up, adjust_s=adjust_s,
+        whose=_whose(state, path),
+    )  # fmt: skip
+    return state, Move(now, target.rung, target.rung, target, reason, state.whose)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from media.core.brake import Brake, brake
-from media.core.fit import ENTER_SHARE, FIT_SHARE, Path, Sending
+from media.core.fit import ENTER_SHARE, FIT_SHARE, Path, Sending, Side
 from media.core.ladder import Reason
 from media.core.rungs import LADDER, Rung, Voice, Wish, picture_rate_bps, voice_wire_bps
 
@@ -49,6 +49,8 @@ class Limits:
     """``first``: the browser sends it; ``yes``: it may be sent to the browser."""
     rung: Rung = Rung.VOICE
     reason: Reason = Reason.START
+    whose: Side | None = None
+    """Whose link made it so, or keeps the direction from more; None: nobody's, or not known."""
     detail: bool = False
     """Resolution matters more than frame rate."""
     stills_bps: int = 0
@@ -59,9 +61,10 @@ class Limits:
         """Tell whether these are worth a message to one who has been told those."""
         mine = (self.video_max_height, self.video_max_fps, self.audio_max_bps, self.ptime_ms)
         theirs = (told.video_max_height, told.video_max_fps, told.audio_max_bps, told.ptime_ms)
-        if mine != theirs or (self.red, self.rung, self.detail) != (
+        if mine != theirs or (self.red, self.rung, self.whose, self.detail) != (
             told.red,
             told.rung,
+            told.whose,
             told.detail,
         ):
             return True
@@ -100,6 +103,7 @@ def limits_of(state: State, reason: Reason, path: Path, base_rtt_s: float) -> Li
         red="first" if sending.copies else "yes",
         rung=sending.rung,
         reason=reason,
+        whose=state.whose,
         detail=sending.wish is Wish.DETAIL,
         stills_bps=stills_bps(sending, path),
         brake=brake(state, path, base_rtt_s),

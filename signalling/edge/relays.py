@@ -71,7 +71,7 @@ class Seated:
     answer: wire.LegAnswer | None = None
     """What its page answered while the relay was away."""
     flowing_at: float | None = None
-    rung: wire.RungName | None = None
+    peer_link: wire.PeerLink | None = None
     """What the others were told last of what it may send."""
     left_at: float | None = None
     """Since when the consult goes by another way."""

@@ -48,12 +48,12 @@ class Steering:
             return
         limits = message.limits
         self._relays.to_page(seat, wire.LegLimits(seat.consult, seat.leg, limits))
-        if seat.rung == limits.rung or seat.standby or seat.left_at is not None:
+        said = wire.PeerLink(seat.consult, limits.rung, limits.reason, limits.whose)
+        if seat.standby or seat.left_at is not None or not _is_news(said, seat.peer_link):
             return
         if not relay.forwarding.get(seat.consult):
             return
-        seat.rung = limits.rung
-        said = wire.PeerLink(seat.consult, limits.rung, limits.reason)
+        seat.peer_link = said
         for other in list(relay.of_consult.get(seat.consult, {}).values()):
             if other.participant != seat.participant:
                 self._relays.to_page(other, said)
@@ -92,3 +92,7 @@ class Steering:
         if consult in relay.of_consult:
             self._relays.wishes.setdefault(consult, {})[who] = wish
             relay.send(wire.Wished(consult, who, wish))
+
+
+def _is_news(said: wire.PeerLink, before: wire.PeerLink | None) -> bool:
+    return before is None or (said.rung, said.whose) != (before.rung, before.whose)

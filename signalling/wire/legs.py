@@ -43,6 +43,8 @@ RungReason: TypeAlias = Literal[
     "start", "rate", "watcher", "queue", "loss", "silence", "brake", "proved", "back", "wish", "redundancy"
 ]  # fmt: skip
 """Why a direction is where it is (``media.core.ladder``)."""
+Side: TypeAlias = Literal["sender", "receiver"]
+"""Of a direction: whoever sends, or whoever is sent to."""
 WishName: TypeAlias = Literal["motion", "detail", "voice"]
 OutlookName: TypeAlias = Literal[
     "unknown", "messages", "voice-with-gaps", "voice", "slow-picture", "small-picture", "good-picture"
@@ -186,6 +188,8 @@ class Limits(Part, frozen=True, kw_only=True):
     rung: RungName = "voice"
     reason: RungReason = "start"
     """Why it is this rung, or these settings of it."""
+    whose: Side | None = None
+    """Whose link made it so, or keeps the direction from more; None: nobody's, or not known."""
     detail: bool = False
     """Resolution matters more than frame rate: ``degradationPreference``."""
     stills_bps: Bps = 0
@@ -242,11 +246,13 @@ class LegLimits(FromServer, frozen=True, tag="limits"):
 
 
 class PeerLink(FromServer, frozen=True, tag="peer_link"):
-    """What the other side may send to this page now, and why; sent when that becomes another rung."""
+    """What the other side may send to this page now, and why; sent when that becomes another rung, or another's link."""
 
     consult: ConsultId
     rung: RungName
     reason: RungReason
+    whose: Side | None = None
+    """Whose link made it so, or keeps the direction from more: the receiver's is this page's own."""
 
 
 class Outlook(FromServer, frozen=True, tag="outlook"):

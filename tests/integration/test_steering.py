@@ -46,16 +46,24 @@ def leg_of(relay: FakeRelay, peer: Peer) -> str:
 
 
 async def test_the_other_side_learns_the_rung(relayed: tuple[FakeRelay, Call]) -> None:
-    """Limits go to the leg's page with rung and reason; the other side hears of a rung once, not of rates within it."""
+    """Limits go to the leg's page with rung and reason; the other side hears of a rung once, not of rates within it.
+
+    And when the rung is another one's fault than was said.
+    """
     relay, call = relayed
     leg = leg_of(relay, call.patient)
     await relay.send("limit_leg", leg=leg, limits=LIMITS)
     await relay.send("limit_leg", leg=leg, limits={**LIMITS, "videoMaxBps": 70_000})
-    await relay.send("limit_leg", leg=leg, limits={**LIMITS, "rung": "voice", "reason": "brake"})
-    await call.specialist.wait_until(lambda: len(call.specialist.of("peer_link")) == 2)
-    said = [(m["rung"], m["reason"]) for m in call.specialist.of("peer_link")]
-    assert said == [("small", "rate"), ("voice", "brake")]
-    await call.patient.wait_until(lambda: len(call.patient.of("limits")) == 3)
+    voice = {**LIMITS, "rung": "voice", "reason": "brake", "whose": "sender"}
+    await relay.send("limit_leg", leg=leg, limits=voice)
+    await relay.send("limit_leg", leg=leg, limits={**voice, "reason": "proved"})
+    await relay.send("limit_leg", leg=leg, limits={**voice, "reason": "rate", "whose": "receiver"})
+    await call.specialist.wait_until(lambda: len(call.specialist.of("peer_link")) == 3)
+    said = [(m["rung"], m["reason"], m.get("whose")) for m in call.specialist.of("peer_link")]
+    assert said == [
+        ("small", "rate", None), ("voice", "brake", "sender"), ("voice", "rate", "receiver")
+    ]  # fmt: skip
+    await call.patient.wait_until(lambda: len(call.patient.of("limits")) == 5)
     assert call.patient.of("limits")[0]["limits"]["rung"] == "small"
     assert not call.patient.of("peer_link")
 

@@ -166,6 +166,32 @@ test("a specialist's leg may overtake the ring, and goes with a ring that is dec
   assert.equal(leg.state, "closed");
 });
 
+test("both sides' rungs are told with whose link keeps them there, as this page sees it", () => {
+  class Telling extends Recorded {
+    talk() {}
+
+    /** @param {any} limits */
+    limit(limits) {
+      this.limits = limits;
+    }
+  }
+  /** @type {any} */
+  let rungs = null;
+  endpoints.close();
+  endpoints = new Endpoints({
+    send: () => true, onstate: () => {}, ontrack: () => {}, ontrouble: () => {}, onrung: (told) => rungs = told,
+    direct: /** @type {any} */ (Direct), relay: /** @type {any} */ (Telling),
+  });
+  calling();
+  for (const [said, mine, theirs] of [["sender", "own", "other"], ["receiver", "other", "own"], [null, null, null], [undefined, null, null]]) {
+    endpoints.receive(/** @type {any} */ ({type: "limits", leg: "l1", limits: {videoMaxBps: 0, rung: "voice", reason: "proved", whose: said}}));
+    endpoints.receive(/** @type {any} */ ({type: "peer_link", consult: "c1", rung: "glimpse", reason: "rate", whose: said}));
+    assert.deepEqual(rungs, {
+      mine: {rung: "voice", reason: "proved", whose: mine}, theirs: {rung: "glimpse", reason: "rate", whose: theirs},
+    });
+  }
+});
+
 test("a leg for a ring that never comes is closed", async () => {
   endpoints.attend({role: "specialist", consults: []});
   const leg = given("l1", false, "c9");

@@ -9,8 +9,8 @@ import {LinkWords, clock, verdict} from "../../signalling/web/js/link_words.js";
 
 /** @type {Situation} */
 const well = {link: true, media: "connected", away: false};
-/** @param {string} rung @param {string} reason */
-const may = (rung, reason) => ({rung, reason});
+/** @param {string} rung @param {string} reason @param {import("../../signalling/web/js/endpoints.js").Whose} [whose] */
+const may = (rung, reason, whose = null) => ({rung, reason, whose});
 /** @param {Partial<import("../../signalling/web/js/wire.js").Quality>} more @returns {any} */
 const quality = (more) => ({type: "quality", consult: "c", ...more});
 
@@ -28,19 +28,23 @@ const TABLE = [
   ["a phone call here while the link is down", "all_down", 3, {microphone: "taken", link: false, media: null}],
   ["it begins", "connecting", 1, {media: "connecting"}],
   ["there is nothing yet", "connecting", 1, {media: null}],
-  ["my link carries no voice", "text_own", 2, {mine: may("text", "rate")}],
-  ["their link carries no voice", "text_other", 2, {theirs: may("text", "loss")}],
-  ["my link, my picture", "paused_own", 2, {mine: may("voice", "rate")}],
-  ["my link, their picture", "paused_own", 2, {theirs: may("voice", "watcher")}],
-  ["my page's brake", "paused_own", 2, {mine: may("voice-min", "brake")}],
-  ["their link, their picture", "paused_other", 2, {theirs: may("voice", "queue")}],
-  ["their link, my picture", "paused_other", 2, {mine: may("voice", "watcher")}],
-  ["an outage there, my picture", "paused_other", 2, {mine: may("voice", "silence")}],
-  ["an outage here, their picture", "paused_own", 2, {theirs: may("voice", "silence")}],
-  ["at the start nothing is known of the link", "", 0, {mine: may("voice", "start"), theirs: may("voice", "start"), young: true}],
-  ["a start that goes no further", "paused_own", 2, {mine: may("voice", "start")}],
-  ["a link that sinks at once", "paused_own", 2, {mine: may("voice", "rate"), young: true}],
-  ["a small picture is a picture", "", 0, {mine: may("glimpse", "rate"), theirs: may("small", "watcher")}],
+  ["my link carries no voice", "text_own", 2, {mine: may("text", "rate", "own")}],
+  ["their link carries no voice", "text_other", 2, {theirs: may("text", "loss", "other")}],
+  ["my link, my picture", "paused_own", 2, {mine: may("voice", "rate", "own")}],
+  ["my link, their picture", "paused_own", 2, {theirs: may("voice", "watcher", "own")}],
+  ["my page's brake", "paused_own", 2, {mine: may("voice-min", "brake", "own")}],
+  ["their link, their picture", "paused_other", 2, {theirs: may("voice", "queue", "other")}],
+  ["their link, my picture", "paused_other", 2, {mine: may("voice", "watcher", "other")}],
+  ["an outage there, my picture", "paused_other", 2, {mine: may("voice", "silence", "other")}],
+  ["an outage here, their picture", "paused_own", 2, {theirs: may("voice", "silence", "own")}],
+  ["a rung of mine that the other's link keeps low, whatever was last done within it", "paused_other", 2, {mine: may("voice", "proved", "other")}],
+  ["a brake of theirs is their link's", "paused_other", 2, {theirs: may("voice", "brake", "other")}],
+  ["theirs, copies of the voice on my link", "paused_own", 2, {theirs: may("voice", "redundancy", "own")}],
+  ["nobody's link is blamed where nobody said whose", "", 0, {mine: may("voice", "rate"), theirs: may("text", "proved")}],
+  ["at the start nothing is known of the link", "", 0, {mine: may("voice", "start", "own"), theirs: may("voice", "start", "other"), young: true}],
+  ["a start that goes no further", "paused_own", 2, {mine: may("voice", "start", "own")}],
+  ["a link that sinks at once", "paused_own", 2, {mine: may("voice", "rate", "own"), young: true}],
+  ["a small picture is a picture", "", 0, {mine: may("glimpse", "rate", "own"), theirs: may("small", "watcher", "own")}],
   ["a picture that is not wanted", "paused_wish", 1, {theirs: may("voice", "wish")}],
   ["messages don't go, voice does", "service_down", 1, {link: false}],
   ["the other page has lost the service, voice goes", "other_service_down", 1, {away: true}],
@@ -59,7 +63,7 @@ const TABLE = [
   ["the other one is muted", "other_muted", 1, {quality: quality({microphone: "muted"})}],
   ["the other one looks elsewhere", "other_hidden", 1, {quality: quality({hidden: true})}],
   ["a paused picture says more than gaps", "paused_own", 2, {
-    mine: may("voice", "rate"), quality: quality({mine: {word: "bad", reason: "loss", where: "own"}}),
+    mine: may("voice", "rate", "own"), quality: quality({mine: {word: "bad", reason: "loss", where: "own"}}),
   }],
 ];
 
@@ -85,13 +89,13 @@ test("a graver sentence comes at once, a lighter one when this one could be read
   const say = (/** @type {Partial<Situation>} */ more, /** @type {number} */ at) => words.look({...well, ...more}, at).sentence;
   assert.equal(say({}, 0), "");
   assert.equal(say({quality: quality({hidden: true})}, 100), "other_hidden");
-  assert.equal(say({mine: may("voice", "rate")}, 200), "paused_own");
+  assert.equal(say({mine: may("voice", "rate", "own")}, 200), "paused_own");
   assert.equal(say({}, 300), "paused_own");
   assert.equal(say({media: "interrupted"}, 400), "media_down");
   assert.equal(say({}, 900), "media_down", "a blink of an outage");
   assert.equal(say({media: "interrupted"}, 1_000), "media_down");
   assert.equal(say({}, 2_000), "");
-  assert.equal(say({mine: may("voice", "rate")}, 2_100), "paused_own");
+  assert.equal(say({mine: may("voice", "rate", "own")}, 2_100), "paused_own");
   assert.equal(say({}, 6_000), "paused_own");
   assert.equal(say({}, 6_100), "");
 });
@@ -113,7 +117,7 @@ test("an outage is timed from its beginning, whatever is said of it meanwhile", 
 
 test("sentences don't change more often than they can be read, whatever the link does", () => {
   const words = new LinkWords();
-  const states = [{}, {mine: may("voice", "rate")}, {quality: quality({hidden: true})}, {theirs: may("voice", "loss")}];
+  const states = [{}, {mine: may("voice", "rate", "own")}, {quality: quality({hidden: true})}, {theirs: may("voice", "loss", "other")}];
   let changes = 0;
   let before = "";
   for (let at = 0; at < 60_000; at += 250) {

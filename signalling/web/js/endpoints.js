@@ -10,7 +10,8 @@ import {RelayEndpoint} from "./relay_endpoint.js";
 /** @typedef {import("./wire.js").ConsultView} ConsultView */
 /** @typedef {import("./wire.js").LegOffer} LegOffer */
 /** @typedef {import("./wire.js").Limits} Limits */
-/** @typedef {{rung: string, reason: string}} Rung what a direction may carry now, and why (the relay's ladder) */
+/** @typedef {{rung: string, reason: string, whose?: Whose}} Rung what a direction may carry now, why (the relay's ladder), and by whose link */
+/** @typedef {"own" | "other" | null} Whose this page's link, the other side's; null: nobody's, or not known */
 /** @typedef {{mine: Rung | null, theirs: Rung | null}} Rungs of what this side sends and of what it is sent; null = not known */
 /**
  * What the endpoints need of the session.
@@ -144,7 +145,9 @@ export class Endpoints {
         }
         break;
       case "peer_link":
-        this.#theirs = {consult: message["consult"], rung: message["rung"], reason: message["reason"]};
+        this.#theirs = {
+          consult: message["consult"], rung: message["rung"], reason: message["reason"], whose: sideSeen(message["whose"], "receiver"),
+        };
         this.#tellRungs();
         break;
       case "limits":
@@ -332,8 +335,10 @@ export class Endpoints {
     const limits = way?.endpoint && "limits" in way.endpoint ? way.endpoint.limits : null;
     const theirs = this.#theirs?.consult === way?.consult ? this.#theirs : null;
     this.#host.onrung?.({
-      mine: this.#call && limits ? {rung: limits.rung ?? "voice", reason: limits.reason ?? "start"} : null,
-      theirs: this.#call && theirs ? {rung: theirs.rung, reason: theirs.reason} : null,
+      mine: this.#call && limits ? {
+        rung: limits.rung ?? "voice", reason: limits.reason ?? "start", whose: sideSeen(limits.whose, "sender"),
+      } : null,
+      theirs: this.#call && theirs ? {rung: theirs.rung, reason: theirs.reason, whose: theirs.whose ?? null} : null,
     });
   }
 
@@ -371,4 +376,15 @@ export class Endpoints {
     this.#early = this.#early.filter((each) => each["instance"] === message["instance"]).slice(-SIGNALS_MAX);
     this.#early.push(message);
   }
+}
+
+/**
+ * Whose link that is, as this page sees it.
+ * @param {unknown} whose of the direction: sender or receiver
+ * @param {"sender" | "receiver"} own what this page is in it
+ * @returns {Whose}
+ */
+function sideSeen(whose, own) {
+  if (whose !== "sender" && whose !== "receiver") return null;
+  return whose === own ? "own" : "other";
 }

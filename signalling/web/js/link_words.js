@@ -33,10 +33,6 @@
 
 /** Rungs without a moving picture, the lowest first (`media.core.rungs`). */
 const WITHOUT_PICTURE = ["text", "voice-min", "voice"];
-/** Reasons of the ladder that come from the sender's own link. */
-const OWN_REASONS = ["rate", "queue", "loss", "brake", "redundancy", "proved", "back"];
-/** Those that come from the link of whoever looks: nothing is decided about a sender who is not heard. */
-const OTHER_REASONS = ["watcher", "silence"];
 const QUALITY_WORDS = ["excellent", "good", "fair", "poor", "bad"];
 
 /** Gravest first: the first that is true is said. @type {[Sentence, 1 | 2 | 3, (now: Situation) => boolean][]} */
@@ -76,10 +72,7 @@ export function verdict(now) {
 
 /** Whether a side may send only what is in `rungs`, and it comes from this link. @param {Situation} now @param {"own" | "other"} whose @param {string[]} rungs */
 function weak({mine, theirs, young}, whose, rungs) {
-  const [one, another] = whose === "own" ? [mine, theirs] : [theirs, mine];
-  const reasons = young ? OWN_REASONS : [...OWN_REASONS, "start"];
-  return Boolean((one && rungs.includes(one.rung) && reasons.includes(one.reason)) ||
-    (another && rungs.includes(another.rung) && OTHER_REASONS.includes(another.reason)));
+  return [mine, theirs].some((each) => each && each.whose === whose && rungs.includes(each.rung) && !(young && each.reason === "start"));
 }
 
 /** Whether the worse direction is poor for one of these reasons. @param {Situation} now @param {string[]} reasons @param {string} [where] */

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.core.brake import brake
-from media.core.fit import STAY_SHARE, Link, Path
+from media.core.fit import STAY_SHARE, Link, Path, Side
 from media.core.ladder import (
     COPIES_SHARE,
     DOUBT_S,
@@ -330,6 +330,46 @@ def test_nobody_is_blamed_for_the_others_link(bad: Link) -> None:
         _, moves, _ = run(state, lambda _, path=(own, watcher): path, 6, 1.0)
         assert steps(moves)
         assert (steps(moves)[0].reason is Reason.WATCHER) is blames
+
+
+@pytest.mark.parametrize("bad", [link(60e3), link(300e3, 0.35), link(300e3, queue_s=0.5)])
+def test_it_is_said_whose_link_keeps_the_picture_away(bad: Link) -> None:
+    """Rate, loss or a queue, of the sender's link or of the receiver's: each move says whose; a link that carries all, nobody's."""
+    for path, whose in (((bad, GOOD), Side.SENDER), ((GOOD, bad), Side.RECEIVER)):
+        state, _, _ = run(settled(300e3), lambda _: (GOOD, GOOD), 1)
+        state, moves, _ = run(state, lambda _, path=path: path, 8, 1.0)
+        assert {move.whose for move in moves} == {whose}
+        assert state.whose is whose
+    assert settled(5e6).whose is None
+
+
+def test_a_move_within_a_rung_keeps_the_blame_where_it_belongs() -> None:
+    """The receiver's 30 kbit/s hold the voice, then the sender's own link gains: it is still the receiver's; then the sender's 25."""
+    state, moves, _ = run(
+        begin(Rung.VOICE, (link(22e3), link(30e3)), 0.0), lambda _: (link(22e3), link(30e3)), 4
+    )
+    assert state.whose is Side.SENDER
+    state, moves, _ = run(state, lambda _: (link(200e3), link(30e3)), 8, 4.0)
+    assert state.rung is Rung.VOICE
+    assert [(move.reason, move.whose) for move in moves] == [(Reason.PROVED, Side.RECEIVER)]
+    state, _, _ = run(state, lambda _: (link(29e3), link(30e3)), 8, 12.0)
+    assert state.whose is Side.RECEIVER, "two links that are alike don't take turns"
+    state, _, _ = run(state, lambda _: (link(20e3), link(30e3)), 8, 20.0)
+    assert state.whose is Side.SENDER
+
+
+def test_silence_and_brakes_are_somebodys() -> None:
+    """A receiver who is not heard, a page that stopped its picture: the receiver's link, the sender's. A wish is nobody's."""
+    path = (link(600e3), link(600e3))
+    _, move = braked(settled(600e3), path, 0.0)
+    assert move is not None
+    assert move.whose is Side.SENDER
+    state, _ = decide(settled(600e3), path, 0.0)
+    _, moves, _ = run(state, lambda now: (path[0], link(600e3, silence_s=now)), 4)
+    assert [(m.reason, m.whose) for m in steps(moves)] == [(Reason.SILENCE, Side.RECEIVER)]
+    _, move = decide(wished(state, Wish.VOICE), path, 0.2)
+    assert move is not None
+    assert move.whose is None
 
 
 # -- any link
