@@ -7,7 +7,7 @@ import {settle, stage, unstage} from "./fakes.js";
 
 /** @type {any} */
 let session;
-/** @type {number[]} */
+/** @type {(((bps: number) => number) | null)[]} */
 let lent;
 
 beforeEach(() => {
@@ -26,7 +26,7 @@ afterEach(unstage);
 function calling(limits) {
   session.consult = {state: "in_call"};
   session.state.endpoint = "connected";
-  session.endpoint = {limits, lend: (/** @type {number} */ share) => lent.push(share)};
+  session.endpoint = {limits, lend: (/** @type {any} */ share) => lent.push(share)};
 }
 
 /** @param {Partial<Parameters<typeof contentsOf>[1]>} [more] */
@@ -43,7 +43,13 @@ test("what content may use follows the call, the relay's limits and the rung", a
   calling(null);
   assert.equal(link.rate(), 16_000, "before the relay has said anything");
   calling({rung: "small", stillsBps: 10_000, videoMaxBps: 80_000});
-  assert.equal(link.rate(), 50_000, "what is left, and half of the picture's");
+  assert.equal(link.rate(), 74_000, "what is left, and four fifths of a thin link's picture");
+  calling({rung: "glimpse", stillsBps: 0, videoMaxBps: 18_000});
+  assert.equal(link.rate(), 9_000, "a glimpse keeps its half …");
+  calling({rung: "glimpse", stillsBps: 0, videoMaxBps: 30_000});
+  assert.equal(link.rate(), 18_000, "… or 12 kbit/s");
+  calling({rung: "standard", stillsBps: 0, videoMaxBps: 400_000});
+  assert.equal(link.rate(), 200_000, "where there is enough, half");
   calling({rung: "voice", videoMaxBps: 0});
   assert.equal(link.rate(), 4_000, "no room: a little, for the preview");
   calling({rung: "voice-min", videoMaxBps: 0});
@@ -58,12 +64,12 @@ test("what content may use follows the call, the relay's limits and the rung", a
 test("the picture gives way while something is on its way, and takes it back", async () => {
   calling({rung: "small", stillsBps: 0, videoMaxBps: 80_000});
   const link = await contents();
-  assert.equal(lent.at(-1), 0);
+  assert.equal(lent.at(-1), null);
   const adding = link.contents?.add({key: "k1234567", consult: "c1", kind: "still", mime: "image/jpeg", blob: new Blob(["x"])});
   await adding;
-  assert.equal(lent.at(-1), 0.5);
+  assert.equal(lent.at(-1)?.(80_000), 0.8);
   await link.contents?.drop("k1234567");
-  assert.equal(lent.at(-1), 0);
+  assert.equal(lent.at(-1), null);
 });
 
 test("a new socket is taken up, and only messages about content are read twice", async () => {

@@ -28,8 +28,11 @@ const ACK_BYTES = 12;
 const WAITED_STEP_MS = 4;
 /** The server gathers acknowledgements for so long (ACK_LATE_S there); what it makes a sender wait is not the link's. */
 const GATHERED_MS = 200;
-/** What may be sent in one frame: below 150 kbit/s more than 400 bytes would hold voice up for more than 20 ms. */
+/** What may be sent in one frame: at least this, which costs a fifth more around it, and takes 60 ms of 64 kbit/s … */
 const SMALL_PIECE_BYTES = 400;
+/** … where more is allowed so much of that, for content is half of such a link and voice waits behind a piece … */
+const PIECE_MS = 80;
+/** … at most, in a call. */
 const PIECE_BYTES = 1_200;
 const LARGE_PIECE_BYTES = 8_192;
 const THIN_BPS = 150_000;
@@ -129,7 +132,7 @@ export class Pace {
     const rate = this.#allowed();
     if (rate === null) return this.#windowBytes > 65_536 ? LARGE_PIECE_BYTES : this.#windowBytes > 16_384 ? PIECE_BYTES * 2 : PIECE_BYTES;
     if (rate <= 0) return 0;
-    const least = rate < THIN_BPS ? SMALL_PIECE_BYTES : PIECE_BYTES;
+    const least = Math.min(PIECE_BYTES, Math.max(SMALL_PIECE_BYTES, Math.floor((rate / 8_000) * PIECE_MS)));
     return Math.max(least, Math.ceil(rate / 8 / PIECES_PER_S));
   }
 

@@ -10,8 +10,13 @@ import {Contents} from "./content.js";
 const UNTOLD_BPS = 16_000;
 /** … and on a direct connection, where nobody says anything. */
 const DIRECT_BPS = 48_000;
-/** While a photograph or a message is on its way the picture gives so much of its own rate to it: it was asked for. */
+/** While a photograph or a message is on its way the picture gives so much of its own rate to it: it was asked for … */
 const LENT = 0.5;
+/** … and below this more: 5 MB beside half a picture would take 22 minutes of a link of 128 kbit/s, so 12 … */
+const THIN_PICTURE_BPS = 150_000;
+const LENT_THIN = 0.8;
+/** … but it keeps so much, or its half if that is less: four frames a second of 160x120. */
+const KEPT_BPS = 12_000;
 /** Where voice has its copies it can spare so much: a person waits for the photograph, and 3 KB show what it will be. */
 const LEAST_BPS = 4_000;
 /** No live voice: the link is content's. */
@@ -19,6 +24,13 @@ const SILENT_RUNGS = new Set(["text"]);
 const TALKING = new Set(["in_call", "interrupted"]);
 /** Messages of the server that matter here, known by their beginning: a page parses no other message twice. */
 const OURS = /^\{"type":"(?:content_|still")/;
+
+/** What share of its rate a picture gives up. @param {number} bps */
+export function lentShare(bps) {
+  if (bps > THIN_PICTURE_BPS) return LENT;
+  const kept = Math.max(Math.min(KEPT_BPS, bps * (1 - LENT)), bps * (1 - LENT_THIN));
+  return bps ? 1 - kept / bps : LENT;
+}
 
 /**
  * The contents of a session; they follow its connection by themselves.
@@ -63,12 +75,12 @@ export function contentsOf(session, {onchange, onmessage, consult, box}) {
     const told = limits();
     if (!told) return told === undefined ? DIRECT_BPS : UNTOLD_BPS;
     const least = told.rung === "voice-min" ? 0 : LEAST_BPS;
-    return Math.max(least, (told.stillsBps ?? 0) + LENT * told.videoMaxBps);
+    return Math.max(least, (told.stillsBps ?? 0) + lentShare(told.videoMaxBps) * told.videoMaxBps);
   };
   /** The picture gives way while something is on its way. */
   function lend() {
     const busy = contents?.parcels.some((parcel) => !parcel.failed && parcel.kind !== "auto_still") ?? false;
-    /** @type {any} */ (session.endpoint)?.lend?.(busy && isTalking() ? LENT : 0);
+    /** @type {any} */ (session.endpoint)?.lend?.(busy && isTalking() ? lentShare : null);
   }
 
   /** @param {MessageEvent} event */

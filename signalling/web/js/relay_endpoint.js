@@ -4,7 +4,7 @@
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
-import {START_MS, voiceFirst} from "./senders.js";
+import {START_MS, lending, voiceFirst} from "./senders.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {import("./endpoint.js").EndpointState} EndpointState */
@@ -40,7 +40,8 @@ export class RelayEndpoint {
   #talking = false;
   /** @type {Limits | null} */
   #limits = null;
-  #lent = 0;
+  /** @type {((bps: number) => number) | null} */
+  #lent = null;
   /** @type {Record<Kind, MediaStreamTrack | null>} */
   #tracks = {audio: null, video: null};
   /** @type {Promise<unknown>} */
@@ -98,7 +99,7 @@ export class RelayEndpoint {
     return this.#limits;
   }
 
-  /** What the picture gives up of its rate for what is sent behind the call. @param {number} share 0…1 */
+  /** What share (0…1) of its rate the picture gives up for what is sent behind the call. @param {((bps: number) => number) | null} share */
   lend(share) {
     if (share === this.#lent) return;
     this.#lent = share;
@@ -256,8 +257,7 @@ export class RelayEndpoint {
   }
 
   #shape(starting = false) {
-    const left = this.#brake.pulled ? 0 : 1 - this.#lent;
-    const limits = this.#limits && {...this.#limits, videoMaxBps: Math.floor(this.#limits.videoMaxBps * left)};
+    const limits = this.#limits && (this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : lending(this.#limits, this.#lent?.(this.#limits.videoMaxBps) ?? 0));
     voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
   }
 

@@ -52,6 +52,25 @@ export function voiceFirst(transceivers, {starting = false, limits = null, camer
   }
 }
 
+/** A picture that lends most of its rate is as small as on the rung `glimpse` (media/core/rungs.py): larger ones would stand still. */
+const GLIMPSE_BPS = 30_000;
+
+/**
+ * What is left of the limits of a picture that lends a share of its rate.
+ * @param {Limits} limits
+ * @param {number} share 0…1
+ * @returns {Limits}
+ */
+export function lending(limits, share) {
+  const videoMaxBps = Math.round(limits.videoMaxBps * (1 - share));
+  if (!share || videoMaxBps >= GLIMPSE_BPS) return {...limits, videoMaxBps};
+  const [height, fps] = limits.detail ? [180, 4] : [120, 8];
+  return {
+    ...limits, videoMaxBps,
+    videoMaxHeight: Math.min(limits.videoMaxHeight ?? height, height), videoMaxFps: Math.min(limits.videoMaxFps ?? fps, fps),
+  };
+}
+
 /** @param {RTCRtpEncodingParameters} encoding @param {Limits} limits @param {MediaStreamTrack | null} track */
 function holdPicture(encoding, limits, track) {
   encoding.active = limits.videoMaxBps > 0;
