@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from media.relay.drops import Drop, Drops
+from media.relay.datagrams import BATCH, SO_TIMESTAMPNS, Address, Closed, Wire, wire
+from media.relay.drops import Drops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from media.relay.leg import Leg
     from media.relay.path import Transport, Weight
 
-Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""As the socket gives and takes it: two parts for IPv4 alone, four for both."""
-
-DRAIN_MAX = 128
-"""Packets per wake-up before timers and TCP get their turn: about 2 ms of work."""
+DRAIN_BATCHES = 4
+"""Per wake-up before timers and TCP get their turn: about 2 ms of work."""
 GATHER_S = 0.002
 """A tenth of the time between two packets of a voice; half of it is what forwarding takes longer by, on average."""
 WINDOW = 64
@@ -40,27 +37,26 @@ WINDOW = 64
 one in two of them."""
 BUFFER_BYTES = 4 << 20
 """Asked of the kernel for each direction; it gives what net.core.rmem_max allows. 80 ms of 400 Mbit/s."""
-READ_BYTES = 2_048
 SAMPLE_EVERY = 32
-"""Wake-ups between two packets whose delay is taken: 2 µs each, and several a second with one call."""
-_SO_TIMESTAMPNS = 35
-"""Linux, not in ``socket``: the kernel says when a packet came, as a timespec on CLOCK_REALTIME."""
-_TIMESPEC = struct.Struct("qq")
-_MAPPED = "::ffff:"
+"""Wake-ups between two packets whose delay is taken: several a second with one call."""
 
 
 class UdpPath:
     """One address of one browser."""
 
-    __slots__ = ("_address", "_port", "leg", "source")
+    __slots__ = ("_address", "_port", "leg")
 
     transport: Transport = "udp"
 
     def __init__(self, port: UdpPort, address: Address) -> None:
         self._port = port
         self._address = address
-        self.source: tuple[str, int] = (address[0].removeprefix(_MAPPED), address[1])
         self.leg: Leg | None = None
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The browser's address as seen from here."""
+        return self._port.wire.source(self._address)
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -77,16 +73,7 @@ class UdpPath:
 
     def send(self, data: bytes, weight: Weight) -> None:
         """Send a datagram; drop and count it where the kernel does not take it."""
-        port = self._port
-        try:
-            port.sendto(data, self._address)
-        except (BlockingIOError, InterruptedError):
-            port.drops[Drop.SEND_BLOCKED] += 1
-        except OSError:
-            port.drops[Drop.SEND_REFUSED] += 1
-        else:
-            port.packets_sent += 1
-            port.bytes_sent += len(data)
+        self._port.sendto(data, self._address)
 
     def adopted(self, leg: Leg) -> None:
         """Remember the address as this leg's."""
@@ -106,11 +93,10 @@ class UdpPort:
         self._demux = demux
         self.drops = drops
         self._paths: dict[Address, UdpPath] = {}
-        self._buffer = bytearray(READ_BYTES)
-        self._view = memoryview(self._buffer)
         self._socket: socket.socket | None = None
-        self.sendto: Callable[[bytes, Address], int] = _closed
-        """The socket's own."""
+        self.wire: Wire = Closed(drops)
+        self.sendto: Callable[[bytes, Address], object] = self.wire.send
+        """The wire's own."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_delay: Callable[[float], None] = _unseen
         """Called now and then with the seconds from a packet's arrival in the kernel to the end of its handling."""
@@ -119,9 +105,6 @@ class UdpPort:
         self._judged_packets = 0
         self._gathering: asyncio.TimerHandle | asyncio.Handle | None = None
         self.packets_received = 0
-        self.bytes_received = 0
-        self.packets_sent = 0
-        self.bytes_sent = 0
 
     def open(self, host: str, port: int) -> int:
         """Bind and begin to read on the running loop; return the port, for ``port`` 0.
@@ -139,8 +122,9 @@ class UdpPort:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
         with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.sendto = self._socket.sendto
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.wire = wire(self._socket, self.drops)
+        self.sendto = self.wire.send
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._readable)
         number: int = self._socket.getsockname()[1]
@@ -153,15 +137,22 @@ class UdpPort:
                 self._loop.remove_reader(self._socket)
             else:
                 self._gathering.cancel()
+            self.wire.close()
             self._socket.close()
         self._socket = self._gathering = None
-        self.sendto = _closed
+        self.wire = Closed(self.drops)
+        self.sendto = self.wire.send
         self._paths.clear()
 
     @property
     def gathers(self) -> bool:
         """Whether it is busy: read in a rhythm."""
         return self._gathering is not None
+
+    @property
+    def packets_sent(self) -> int:
+        """How many the kernel has taken."""
+        return self.wire.packets_sent
 
     @property
     def addresses(self) -> int:
@@ -210,62 +201,35 @@ class UdpPort:
             self._gathering = loop.call_soon(self._gather)
 
     def _drain(self) -> None:
-        assert self._socket is not None
-        read, buffer, view, paths = (
-            self._socket.recvfrom_into,
-            self._buffer,
-            self._view,
-            self._paths,
-        )
-        receive, clock = self._demux.receive, time.monotonic
+        """Handle what has come; what is written meanwhile goes out together."""
+        wire, paths, receive = self.wire, self._paths, self._demux.receive
         self._wake_ups += 1
-        if self._wake_ups % SAMPLE_EVERY == 0:
-            self._sample()
-            if self.sendto is _closed:
-                return
-        for _ in range(DRAIN_MAX):
-            try:
-                size, address = read(buffer)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:  # an earlier datagram's ICMP error; reading it clears it
-                self.drops[Drop.SEND_REFUSED] += 1
-                continue
-            self.packets_received += 1
-            self.bytes_received += size
-            path = paths.get(address)
-            if path is None:
-                path = UdpPath(
-                    self, address
-                )  # nobody's, and gone after this packet unless it proves to be a leg's
-            receive(bytes(view[:size]), path, clock())
-            if self.sendto is _closed:
-                return
-
-    def _sample(self) -> None:
-        """Handle one packet as ``_drain`` does, and tell how long ago the kernel had it."""
-        assert self._socket is not None
+        timed = self._wake_ups % SAMPLE_EVERY == 0
+        wire.held = True
         try:
-            size, notes, _, address = self._socket.recvmsg_into([self._buffer], 64)
-        except OSError:  # whatever it is, the drain meets it too
-            return
-        self.packets_received += 1
-        self.bytes_received += size
-        path = self._paths.get(address) or UdpPath(self, address)
-        self._demux.receive(bytes(self._view[:size]), path, time.monotonic())
-        for level, kind, data in notes:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= 16:
-                whole, parts = _TIMESPEC.unpack_from(data)
-                delay = time.clock_gettime(time.CLOCK_REALTIME) - (whole + parts / 1e9)
-                self.on_delay(max(0.0, delay))  # the clock may have been set in between
+            for _ in range(DRAIN_BATCHES):
+                found = wire.receive(timed=timed)
+                self.packets_received += len(found)
+                now = time.monotonic()
+                for data, address in found:
+                    path = paths.get(address)
+                    if path is None:
+                        # Nobody's, and gone after this packet unless it proves to be a leg's.
+                        path = UdpPath(self, address)
+                    receive(data, path, now)
+                wire.flush()
+                if timed and wire.stamped_at:
+                    timed = False
+                    delay = time.clock_gettime(time.CLOCK_REALTIME) - wire.stamped_at
+                    self.on_delay(max(0.0, delay))  # the clock may have been set in between
+                if len(found) < BATCH or self.wire is not wire:
+                    return
+        finally:
+            wire.held = False
 
 
 def _unseen(delay_s: float) -> None:
     pass
-
-
-def _closed(data: bytes, address: Address) -> int:
-    raise OSError("closed")
 
 
 def bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
