@@ -45,7 +45,7 @@ from signalling.wire.terms import (
 RingOutcome = Literal["answered", "declined", "timed_out", "withdrawn"]
 TakeoverStage = Literal["asked", "allowed", "refused"]
 HoldStage = Literal["put", "reunited"]
-CallbackStage = Literal["promised", "overdue", "kept"]
+CallbackStage = Literal["promised", "overdue", "kept", "answered"]
 SignInResult = Literal["ok", "failed", "throttled"]
 CodeResult = Literal["ok", "invalid", "throttled"]
 SetupPhase = Literal["connected", "first_audio", "first_frame"]
@@ -391,7 +391,7 @@ class Metrics:
         self.wait_seconds.labels(urgency).observe(seconds)
 
     def callback(self, stage: CallbackStage) -> None:
-        """A call-back was promised, became overdue, or was kept."""
+        """A call-back was promised, became overdue, was kept, or closed by a message."""
         self.callbacks.labels(stage).inc()
 
     def hold(self, stage: HoldStage) -> None:

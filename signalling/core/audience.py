@@ -67,6 +67,13 @@ def _said(consult: Consult, event: ev.ChatSent | ev.ContentAdded, *, known: bool
     return None if own and not known else Code.WRONG_STATE
 
 
+def last_word(consult: Consult, event: ev.Event) -> Code | None:
+    """A promise is closed by whoever has the last word, in writing or by voice, and only once."""
+    assert isinstance(event, ev.Answered)
+    theirs = consult.last_word is not None and consult.last_word == event.specialist
+    return None if theirs and consult.answered_at is None else Code.WRONG_STATE
+
+
 def may_open(consult: Consult, event: ev.Event) -> Code | None:
     """Messages can be opened while a call-back is owed; who reads is recorded once."""
     assert isinstance(event, ev.MessagesOpened)

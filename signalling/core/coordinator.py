@@ -17,6 +17,7 @@ from signalling.core.lifecycle import Consult
 from signalling.core.policy import ConsultPolicy
 from signalling.core.presence import Presence
 from signalling.wire.ids import AccountId
+from signalling.wire.terms import CallbackReason
 
 ON_BOTH: frozenset[type[ev.Event]] = frozenset(
     {
@@ -28,6 +29,7 @@ ON_BOTH: frozenset[type[ev.Event]] = frozenset(
         ev.Held,
         ev.Ended,
         ev.Abandoned,
+        ev.Answered,
     }
 )
 """Recorded in the consult's and the specialist's stream (an abandoned consult only if a specialist was being rung)."""
@@ -86,3 +88,14 @@ def attention_at(consult: Consult, now: float, policy: ConsultPolicy) -> float |
     if due is not None and consult.state in lifecycle.CALL:
         return min(due, now + policy.call_check_s)
     return due
+
+
+def said(
+    consult: Consult, event: ev.ChatSent | ev.ContentAdded, policy: ConsultPolicy
+) -> list[ev.Event]:
+    """Return what a line or a message is: after a promise was closed the patient's next word is a new one, from now on."""
+    reopens = consult.answered_at is not None and event.role == ev.PATIENT
+    if not reopens:
+        return [event]
+    reason = consult.callback_reason or CallbackReason.NOBODY_ANSWERED
+    return [lifecycle.promise(consult, reason, event.at, policy), event]

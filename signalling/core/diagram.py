@@ -25,7 +25,8 @@ RUNS_OUT: Mapping[ConsultState, str] = {
     S.RINGING: "`ring_s` after the ring began",
     S.IN_CALL: "`call_max_s` after it was accepted",
     S.INTERRUPTED: "`keep_s` after a side was lost",
-    S.CALLBACK: "at the promised instant (`callback_s` of the colour); once overdue, `callback_keep_s` later",
+    S.CALLBACK: "at the promised instant (`callback_s` of the colour); once overdue, or closed by an answer, "
+    "`callback_keep_s` later",
 }
 """When each live state runs out, in words; what follows is asked of the code."""
 

@@ -210,6 +210,13 @@ class CallbackOverdue(Event, frozen=True, tag="callback_overdue"):
     consult: ConsultId
 
 
+class Answered(Event, frozen=True, tag="answered"):
+    """A specialist who answered by message closes the promise: no call is needed. What the patient says next opens it again."""
+
+    consult: ConsultId
+    specialist: AccountId
+
+
 class Abandoned(Event, frozen=True, tag="abandoned"):
     """The patient left before a specialist answered (both streams if one was being rung)."""
 
@@ -344,7 +351,7 @@ AnyEvent = (
     | Accepted | SideLost | SideBack | Transferred | Held | NoteWritten | ChatSent | Routed | CallbackPromised
     | CallbackOverdue | Abandoned | Expired | Ended | WentOnCall | WentOffCall | AccountCreated | AccountChanged
     | PasswordChanged | PostImported | Erased | ContentAdded | MessagesOpened | ContentBegun | ContentStored
-    | ContentDropped
+    | ContentDropped | Answered
 )  # fmt: skip
 
 encode = msgspec.json.Encoder().encode

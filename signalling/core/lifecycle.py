@@ -120,6 +120,10 @@ class Consult(msgspec.Struct, frozen=True):
     """What they hold together."""
     unanswered: int = 0
     """What the patient wrote, said or showed since a specialist wrote, spoke or accepted."""
+    last_word: AccountId | None = None
+    """The specialist who wrote or spoke last, until the patient does; None also where nobody has."""
+    answered_at: float | None = None
+    """When a specialist closed the promise by a message; the patient's next word opens it again."""
     readers: frozenset[AccountId] = frozenset()
     """Specialists who opened the messages without being in the call."""
 
@@ -174,6 +178,16 @@ def _another_way(consult: Consult, event: ev.Event) -> Code | None:
 def _patient_here(consult: Consult, _event: ev.Event) -> Code | None:
     """Nobody is rung for a patient who is away."""
     return Code.PEER_ABSENT if ev.PATIENT in consult.away else None
+
+
+def _wants_call(consult: Consult, event: ev.Event) -> Code | None:
+    """Nobody is rung for a patient who is away, or whose promise is closed."""
+    return _patient_here(consult, event) or (Code.WRONG_STATE if consult.answered_at else None)
+
+
+def _once_answered(consult: Consult, _event: ev.Event) -> Code | None:
+    """A promise is made again only after it was closed."""
+    return None if consult.answered_at is not None else Code.WRONG_STATE
 
 
 def _patient_lost(consult: Consult, event: ev.Event) -> Code | None:
@@ -250,7 +264,9 @@ TRANSITIONS: Mapping[ConsultState, Mapping[type[ev.Event], Rule]] = {
     | _RULES_OF_A_CALL,
     S.CALLBACK: _stay(S.CALLBACK)
     | {
-        ev.Rung: Rule(S.RINGING, _patient_here),
+        ev.Rung: Rule(S.RINGING, _wants_call),
+        ev.CallbackPromised: Rule(S.CALLBACK, _once_answered),
+        ev.Answered: Rule(S.CALLBACK, audience.last_word),
         ev.CallbackOverdue: Rule(S.CALLBACK),
         ev.Abandoned: Rule(S.ABANDONED),
         ev.Expired: Rule(S.EXPIRED),
@@ -398,6 +414,7 @@ def _accepted(c: Consult, e: ev.Accepted) -> Consult:
         overdue=False,
         keeper=None,
         unanswered=0,
+        last_word=None,
     )
 
 
@@ -426,8 +443,14 @@ def _held(c: Consult, e: ev.Held) -> Consult:
     )
 
 
+def _promised(c: Consult, e: ev.CallbackPromised) -> Consult:
+    return replace(c, callback_by=e.by, callback_reason=e.reason, overdue=False, answered_at=None)
+
+
 def _heard(c: Consult, e: ev.ChatSent | ev.ContentAdded) -> Consult:
-    return replace(c, unanswered=c.unanswered + 1 if e.role == ev.PATIENT else 0)
+    if e.role == ev.PATIENT:
+        return replace(c, unanswered=c.unanswered + 1, last_word=None, answered_at=None)
+    return replace(c, unanswered=0, last_word=e.by)
 
 
 def _content(c: Consult, e: ev.ContentAdded) -> Consult:
@@ -486,7 +509,8 @@ _WRITERS: Mapping[type[ev.Event], Callable[[Consult, Any], Consult]] = {
     ev.ContentAdded: _content,
     ev.MessagesOpened: lambda c, e: replace(c, readers=c.readers | {e.specialist}),
     ev.Routed: lambda c, e: replace(c, relay=e.relay),
-    ev.CallbackPromised: lambda c, e: replace(c, callback_by=e.by, callback_reason=e.reason),
+    ev.CallbackPromised: _promised,
+    ev.Answered: lambda c, e: replace(c, answered_at=e.at, overdue=False),
     ev.CallbackOverdue: lambda c, _e: replace(c, overdue=True),
     ev.Abandoned: _abandoned,
     ev.Expired: _over,
@@ -520,8 +544,9 @@ def deadline(consult: Consult, policy: ConsultPolicy) -> float | None:
         case S.INTERRUPTED:
             return (consult.away_since or consult.state_since) + policy.keep_s
         case S.CALLBACK:
-            by = consult.callback_by or consult.state_since
-            return by + policy.callback_keep_s if consult.overdue else by
+            by = consult.answered_at or consult.callback_by or consult.state_since
+            kept = consult.overdue or consult.answered_at is not None
+            return by + policy.callback_keep_s if kept else by
         case _:
             return None
 
@@ -546,7 +571,7 @@ def on_deadline(consult: Consult, now: float, policy: ConsultPolicy) -> ev.Event
             return ev.Ended(
                 at=now, consult=consult.id, specialist=consult.specialist, outcome=Outcome.LOST
             )
-        case _ if not consult.overdue:  # only the call-back is left: it runs out twice
+        case _ if not consult.overdue and consult.answered_at is None:  # a call-back runs out twice
             return ev.CallbackOverdue(at=now, consult=consult.id)
         case _:
             return ev.Expired(at=now, consult=consult.id)

@@ -100,7 +100,8 @@ def match(
     """
     free = [c for c in rota if c.free]
     decisions: list[ev.Rung | ev.CallbackPromised] = []
-    waiting = (c for c in consults if c.state in (ConsultState.WAITING, ConsultState.CALLBACK))
+    states = (ConsultState.WAITING, ConsultState.CALLBACK)
+    waiting = (c for c in consults if c.state in states and c.answered_at is None)
     for consult in sorted(waiting, key=order):
         chosen = None
         if ev.PATIENT not in consult.away:

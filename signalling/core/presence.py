@@ -43,13 +43,14 @@ REST = "rest"
 """Stands for: available if on call, else off call."""
 
 TRANSITIONS: Mapping[SpecialistState, Mapping[type[ev.Event], SpecialistState | str]] = {
-    P.OFF_CALL: {ev.WentOnCall: P.AVAILABLE},
-    P.AVAILABLE: {ev.WentOffCall: P.OFF_CALL, ev.Rung: P.RINGING},
+    P.OFF_CALL: {ev.WentOnCall: P.AVAILABLE, ev.Answered: P.OFF_CALL},
+    P.AVAILABLE: {ev.WentOffCall: P.OFF_CALL, ev.Rung: P.RINGING, ev.Answered: P.AVAILABLE},
     P.RINGING: {
         ev.Accepted: P.IN_CALL,
         ev.RingDeclined: REST,
         ev.RingTimedOut: REST,
         ev.Abandoned: REST,
+        ev.Answered: P.RINGING,
     },
     P.IN_CALL: {
         ev.Ended: REST,
@@ -57,6 +58,7 @@ TRANSITIONS: Mapping[SpecialistState, Mapping[type[ev.Event], SpecialistState | 
         ev.Held: REST,
         ev.WentOnCall: P.IN_CALL,
         ev.WentOffCall: P.IN_CALL,
+        ev.Answered: P.IN_CALL,
     },
 }
 
@@ -74,6 +76,8 @@ def apply(presence: Presence, event: ev.Event) -> Presence:
         late = kind in (ev.Accepted, ev.RingDeclined)
         raise InvalidTransition(presence.state, kind, Code.RING_OVER if late else Code.WRONG_STATE)
     consult = getattr(event, "consult", None)
+    if kind is ev.Answered:
+        consult = presence.consult  # closed from the desk, whatever rings there or is in call
     other = presence.consult is not None and consult is not None and consult != presence.consult
     if other or getattr(event, "specialist", None) != presence.id:
         raise InvalidTransition(presence.state, kind, Code.RING_OVER)

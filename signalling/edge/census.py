@@ -30,6 +30,7 @@ COUNTS: Mapping[type[ev.Event], Callable[[Metrics, Any], None]] = {
     ev.RingDeclined: lambda metrics, _: metrics.ring("declined"),
     ev.RingTimedOut: lambda metrics, _: metrics.ring("timed_out"),
     ev.CallbackPromised: lambda metrics, _: metrics.callback("promised"),
+    ev.Answered: lambda metrics, _: metrics.callback("answered"),
     ev.CallbackOverdue: lambda metrics, _: metrics.callback("overdue"),
     ev.Expired: lambda metrics, _: metrics.consult_ended(ConsultState.EXPIRED),
     ev.Ended: lambda metrics, event: metrics.consult_ended(event.outcome),

@@ -20,7 +20,7 @@ from auth.errors import PermissionDenied
 from auth.roles import Action, Role, may
 from auth.throttle import INVITE_BY_ACCOUNT, Throttle
 from signalling.config import TurnConfig
-from signalling.core import audience, matching, triage
+from signalling.core import audience, coordinator, matching, triage
 from signalling.core import events as ev
 from signalling.core.lifecycle import CALL, Consult
 from signalling.core.presence import Presence
@@ -60,6 +60,7 @@ PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     m.Accept: Action.ANSWER_RING,
     m.Decline: Action.ANSWER_RING,
     m.CallBack: Action.ANSWER_RING,
+    wire_content.CallbackAnswered: Action.ANSWER_RING,
     m.Transfer: Action.TRANSFER,
     m.Hold: Action.TRANSFER,
     m.Note: Action.WRITE_NOTE,
@@ -161,6 +162,7 @@ class Commands:
             wire_content.ContentBegin: contents.begin,
             wire_content.ContentRead: contents.read,
             wire_content.MessagesRequest: contents.messages,
+            wire_content.CallbackAnswered: self._answered,
         }
 
     def at_once(self, connection: Connection, message: m.ClientMessage) -> bool:
@@ -349,17 +351,16 @@ class Commands:
                 raise Refused(Code.NOT_FOUND)
             if message.key in consult.chat_keys:
                 return []
-            return [
-                ev.ChatSent(
-                    at=now(),
-                    consult=consult_id,
-                    role=connection.role,
-                    key=message.key,
-                    content=content_id,
-                    digest=hashlib.sha256(body).hexdigest(),
-                    by=connection.account,
-                )
-            ]
+            line = ev.ChatSent(
+                at=now(),
+                consult=consult_id,
+                role=connection.role,
+                key=message.key,
+                content=content_id,
+                digest=hashlib.sha256(body).hexdigest(),
+                by=connection.account,
+            )
+            return coordinator.said(consult, line, self._ledger.policy)
 
         await self._ledger.commit(consult_id, says, [_content(consult_id, content_id, body)])
         self._metrics.chat_line()
@@ -436,10 +437,20 @@ class Commands:
             if ev.PATIENT in consult.away:
                 raise Refused(Code.PEER_ABSENT)
             if consult.callback_by is None:
-                raise Refused(Code.WRONG_STATE)
+                raise Refused(Code.WRONG_STATE)  # one that was closed is refused by the table
             return [matching.ring(consult, candidate, now(), self._ledger.policy)]
 
         await self._ledger.commit(ConsultId(message.consult), rings)
+        connection.send(m.Ok(message.id))
+
+    async def _answered(
+        self, connection: Connection, message: wire_content.CallbackAnswered
+    ) -> None:
+        account = _account(connection)
+        await self._ledger.commit(
+            ConsultId(message.consult),
+            lambda c: [ev.Answered(at=now(), consult=c.id, specialist=account)],
+        )
         connection.send(m.Ok(message.id))
 
     async def _transfer(self, connection: Connection, message: m.Transfer) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from auth.roles import Action, Role, may
-from signalling.core import audience
+from signalling.core import audience, coordinator
 from signalling.core import contents as core
 from signalling.core import events as ev
 from signalling.core.contents import Check, ContentRefused, Spool
@@ -341,7 +341,11 @@ class Contents:
         if begun.kind is not ContentKind.AUTO_STILL:
             await self._ledger.commit(
                 begun.consult,
-                lambda c: [] if begun.key in c.content_keys else [core.added(begun, now())],
+                lambda c: (
+                    []
+                    if begun.key in c.content_keys
+                    else coordinator.said(c, core.added(begun, now()), self._ledger.policy)
+                ),
             )
         self._close(upload, None)
         self._metrics.content("completed", begun.kind)

@@ -12,6 +12,7 @@ from signalling.wire.messages import IntakeForm, PastConsult
 from signalling.wire.terms import Urgency
 
 _LEFT = ev.Ended | ev.Transferred | ev.Held
+_DID = ev.Accepted | ev.Answered
 
 PAGE = 20
 """Past consults in one answer."""
@@ -25,22 +26,22 @@ class History:
         self._ledger = ledger
 
     async def of(self, account: AccountId, before: float | None) -> tuple[list[PastConsult], bool]:
-        """Return consults that this specialist accepted, newest first, and whether there are older ones."""
+        """Return consults that this specialist accepted or answered, newest first, and whether there are older ones."""
         recorded = await self._ledger.store.read(specialist_stream(account))
         events = [ev.decode(r.data) for r in recorded]
         # Who took up again what they had put on hold did one consult, not two.
-        accepted = list({e.consult: e for e in events if isinstance(e, ev.Accepted)}.values())
-        older = [e for e in reversed(accepted) if before is None or e.at < before]
+        did = sorted({e.consult: e for e in events if isinstance(e, _DID)}.values(), key=lambda e: e.at)
+        older = [e for e in reversed(did) if before is None or e.at < before]
         over = {e.consult: e for e in events if isinstance(e, _LEFT)}
         page = [await self._line(e, over.get(e.consult)) for e in older[:PAGE]]
         return page, len(older) > PAGE
 
     async def _line(
-        self, accepted: ev.Accepted, left: ev.Ended | ev.Transferred | ev.Held | None
+        self, did: ev.Accepted | ev.Answered, left: ev.Ended | ev.Transferred | ev.Held | None
     ) -> PastConsult:
-        if left is not None and left.at < accepted.at:
+        if left is not None and left.at < did.at:
             left = None  # on hold once, and in the call again
-        consult = await self._ledger.consult(ConsultId(accepted.consult))
+        consult = await self._ledger.consult(ConsultId(did.consult))
         note = consult.note
         if isinstance(left, ev.Transferred | ev.Held):
             note = await self._note_at(left)
@@ -48,13 +49,14 @@ class History:
         intake = content.get(consult.intake)
         return PastConsult(
             consult=consult.id,
-            at=accepted.at,
+            at=did.at,
             state=consult.state,
             urgency=consult.urgency or Urgency.GREEN,
             specialty=consult.specialty,
             outcome=left.outcome if isinstance(left, ev.Ended) else None,
-            duration_s=left.at - accepted.at if left is not None else None,
+            duration_s=left.at - did.at if left is not None else None,
             note=content.get(note, b"").decode(),
+            answered=isinstance(did, ev.Answered),
             complaint=msgspec.json.decode(intake, type=IntakeForm).complaint if intake else "",
         )
 

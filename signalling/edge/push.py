@@ -444,7 +444,7 @@ class Push:
 
     def _callbacks(self) -> list[QueueItem]:
         """Return promised call-backs, the earliest first, with the contact as far as it is in memory."""
-        found = [c for c in self._open.values() if c.state is ConsultState.CALLBACK]
+        found = [c for c in self._open.values() if views.owed_call(c)]
         items = []
         for consult in sorted(found, key=lambda c: c.callback_by or 0.0):
             intake = self._ledger.cached_content(consult.id, consult.intake)

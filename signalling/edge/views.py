@@ -55,6 +55,7 @@ ENTRIES: Mapping[type[ev.Event], EntryKind] = {
     ev.SideLost: "lost",
     ev.SideBack: "back",
     ev.TakeoverDecided: "device_changed",
+    ev.Answered: "answered",
     ev.Ended: "ended",
 }
 """Events that are lines of the timeline, besides content; a refused take-over is none."""
@@ -71,7 +72,7 @@ def entry(event: ev.Event, version: int, text: str = "") -> Entry | None:
     said = event if isinstance(event, ev.ChatSent | ev.ContentAdded) else None
     by = said.by if said else None
     author = getattr(event, "role", ev.PATIENT)
-    if isinstance(event, ev.Accepted | ev.Transferred | ev.Held):
+    if isinstance(event, ev.Accepted | ev.Transferred | ev.Held | ev.Answered):
         author, by = ev.SPECIALIST, event.specialist
     return Entry(
         consult=event.consult,  # type: ignore[attr-defined]
@@ -176,8 +177,9 @@ def consult_view(
         interpreter_needed=consult.interpreter_needed,
         post=post,
         intake=_decode_intake(intake) if intake else None,
-        callback_by=consult.callback_by,
+        callback_by=consult.callback_by if consult.answered_at is None else None,
         callback_reason=consult.callback_reason,
+        answered_at=consult.answered_at,
         outcome=consult.outcome,
         summary=content.get(consult.summary, b"").decode(),
         note=content.get(consult.note, b"").decode() if specialist else "",
@@ -185,6 +187,11 @@ def consult_view(
         takeovers=[TakeoverView(request=t.request, at=t.at) for t in consult.takeovers],
         ended_at=consult.ended_at,
     )
+
+
+def owed_call(consult: Consult) -> bool:
+    """Return whether a promised call-back is on the lists: not while an answer has closed it."""
+    return consult.state is ConsultState.CALLBACK and consult.answered_at is None
 
 
 def queue_item(consult: Consult, post: PostView | None, contact: str = "") -> QueueItem:
@@ -283,7 +290,7 @@ def board(
         now=now,
         waiting=[queue_item(c, post(c)) for c in waiting],
         calls=[_call_item(c, post(c), word_of(c.id)) for c in calls],
-        callbacks=[queue_item(c, post(c)) for c in live if c.state is ConsultState.CALLBACK],
+        callbacks=[queue_item(c, post(c)) for c in live if owed_call(c)],
         specialists=[
             BoardSpecialist(
                 account=account.id,

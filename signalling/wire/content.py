@@ -119,6 +119,15 @@ class MessagesRequest(FromClient, frozen=True, tag="messages"):
     consult: Id
 
 
+class CallbackAnswered(FromClient, frozen=True, tag="callback_answered"):
+    """A specialist closes a promised call-back: the message that they wrote or spoke last is the answer, no call is needed.
+
+    ``wrong_state`` where somebody else had the last word. What the patient writes or says next is a new promise.
+    """
+
+    consult: Id
+
+
 # -- From the server -------------------------------------------------------------------------------------------------
 
 

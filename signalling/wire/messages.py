@@ -60,7 +60,8 @@ MAX_MESSAGE_BYTES = 65_536
 """A full Chromium offer is 8 KB; the longest note is 20,000 characters of at most 3 bytes."""
 
 EntryKind = Literal[
-    "chat", "still", "voice", "joined", "accepted", "transferred", "held", "lost", "back", "device_changed", "ended"
+    "chat", "still", "voice", "joined", "accepted", "transferred", "held", "lost", "back", "device_changed", "answered",
+    "ended",
 ]  # fmt: skip
 """What a line of a consult's timeline says."""
 
@@ -223,7 +224,7 @@ class PastConsult(Part, frozen=True):
 
     consult: ConsultId
     at: float
-    """When the call was accepted."""
+    """When the call was accepted, or the promised call-back answered by a message."""
     state: ConsultState
     urgency: Urgency
     specialty: Specialty
@@ -231,6 +232,8 @@ class PastConsult(Part, frozen=True):
     duration_s: float | None = None
     note: str = ""
     complaint: str = ""
+    answered: bool = False
+    """By a message, without a call."""
 
 
 # -- From clients ----------------------------------------------------------------------------------------------------
@@ -394,7 +397,7 @@ ClientMessage = (
     Hello | Ping | Intake | Leave | Chat | Description | Candidate | TurnRequest | OnCall | Accept | Decline | CallBack
     | Transfer | Hold | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
     | legs.LegAnswered | legs.LegTrouble | legs.RelayStatus | legs.LegsMinted | legs.LegsSeated | legs.LegState | legs.LimitLeg | legs.LegProbed | legs.Braked | legs.Wish
-    | pieces.ContentBegin | pieces.ContentRead | pieces.StillRequest | pieces.MessagesRequest
+    | pieces.ContentBegin | pieces.ContentRead | pieces.StillRequest | pieces.MessagesRequest | pieces.CallbackAnswered
     | Reception | LegLinks
 )  # fmt: skip
 TAGS: Mapping[type[FromClient], str] = {
@@ -475,6 +478,8 @@ class ConsultView(FromServer, frozen=True, tag="consult"):
     intake: IntakeForm | None = None
     callback_by: float | None = None
     callback_reason: CallbackReason | None = None
+    answered_at: float | None = None
+    """A specialist answered the promised call-back by a message; there is none any more, until the patient says something."""
     outcome: Outcome | None = None
     summary: str = ""
     note: str = ""

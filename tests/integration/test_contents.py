@@ -367,6 +367,38 @@ async def test_nobody_leaves_unheard(open_node: OpenNode) -> None:
     assert await c.fetch(patient, patient.consult or "", answer, 5_000) == c.voice(5_000, seed=9)
 
 
+async def test_an_answer_can_close_the_promise(open_node: OpenNode) -> None:
+    """Who answered by message closes the promise: off the lists, nobody rings, the patient reads on; a reply promises anew."""
+    clinic = await open_node(consult=QUICK_PROMISE)
+    patient = await clinic.patient()
+    await patient.until_state("callback")
+    await patient.chat("tolong")
+    doctor = await clinic.specialist(on_call=False)
+    colleague = await clinic.specialist(on_call=False)
+    await doctor.wait_until(lambda: doctor.desk.get("callbacks"))
+    closing = {"consult": patient.consult}
+    assert await doctor.refused("callback_answered", **closing) == "wrong_state"  # said nothing yet
+    doctor.consult = patient.consult
+    await c.send(doctor, c.voice(5_000, seed=9), "voice")
+    assert await colleague.refused("callback_answered", **closing) == "wrong_state"
+    assert await patient.refused("callback_answered", **closing) == "forbidden"
+    await doctor.done("callback_answered", **closing)
+    await doctor.wait_until(lambda: not doctor.desk.get("callbacks"))
+    await patient.wait_until(lambda: patient.view.get("answeredAt"))
+    view = patient.view
+    assert view["state"] == "callback"
+    assert "callbackBy" not in view
+    await doctor.done("on_call", on=True)
+    past = await doctor.done("history")
+    assert [(p["consult"], p["answered"]) for p in past["consults"]] == [(patient.consult, True)]
+    await asyncio.sleep(0.5)  # several looks at who waits: nobody is rung
+    assert not doctor.desk.get("ring")
+    await patient.chat("masih demam")
+    await doctor.wait_until(lambda: doctor.desk.get("ring"))
+    assert clinic.metric("callbacks_total", stage="answered") == 1
+    assert clinic.metric("callbacks_total", stage="promised") == 2
+
+
 async def test_messages_of_who_only_waits_are_nobodys(clinic: Clinic) -> None:
     """Before a call-back is owed no specialist reads a waiting patient's messages; the waiting patient may send them."""
     patient = await clinic.patient()

@@ -158,6 +158,7 @@ def samples(consult: Consult, at: float) -> dict[type[ev.Event], ev.Event]:
         ev.Routed(at=at, consult=c, relay="r_relay-1"),
         replace_event(PROMISED, at=at, consult=c, by=at + 3_600),
         ev.CallbackOverdue(at=at, consult=c),
+        ev.Answered(at=at, consult=c, specialist=AYU),
         ev.Abandoned(at=at, consult=c, specialist=rung),
         ev.Expired(at=at, consult=c),
         replace_event(ENDED, at=at, consult=c),

@@ -200,7 +200,7 @@ export const RETRY_CODES = [
  * One line of a specialist's history.
  * @typedef {object} PastConsult
  * @property {string} consult
- * @property {number} at When the call was accepted.
+ * @property {number} at When the call was accepted, or the promised call-back answered by a message.
  * @property {ConsultState} state
  * @property {Urgency} urgency
  * @property {Specialty} specialty
@@ -208,6 +208,7 @@ export const RETRY_CODES = [
  * @property {number} [durationS]
  * @property {string} [note]
  * @property {string} [complaint]
+ * @property {boolean} [answered] By a message, without a call.
  */
 
 /**
@@ -696,6 +697,14 @@ export const RETRY_CODES = [
  */
 
 /**
+ * A specialist closes a promised call-back: the message that they wrote or spoke last is the answer, no call is needed. `wrong_state` where somebody else had the last word. What the patient writes or says next is a new promise.
+ * @typedef {object} CallbackAnswered
+ * @property {"callback_answered"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ */
+
+/**
  * What this page received in the last seconds of a call; for words and metrics, never stored. `data` in base 64: round trip of the pair in ms (2 octets, big endian), Opus rate of what this page sends / 500 (0 = nothing), frame length of it in ms, lines of the picture received / 8, flags (1 a picture is sent, 2 the microphone is muted, 4 taken by the system, 8 the page is hidden). Then for each second: its length, sound received, of that concealed (silence not counted), in so many bursts, jitter buffer in 10 ms, frames decoded, time in gaps over 1 s between frames; spans in 20 ms. All are differences of webrtc-stats counters. At most one in 2 s counts.
  * @typedef {object} Reception
  * @property {"reception"} type
@@ -771,6 +780,7 @@ export const RETRY_CODES = [
  * @property {IntakeForm} [intake]
  * @property {number} [callbackBy]
  * @property {CallbackReason} [callbackReason]
+ * @property {number} [answeredAt] A specialist answered the promised call-back by a message; there is none any more, until the patient says something.
  * @property {Outcome} [outcome]
  * @property {string} [summary]
  * @property {string} [note] For the specialist only.
@@ -786,7 +796,7 @@ export const RETRY_CODES = [
  * @property {string} consult
  * @property {number} cursor
  * @property {number} at
- * @property {"accepted"|"back"|"chat"|"device_changed"|"ended"|"held"|"joined"|"lost"|"still"|"transferred"|"voice"} kind
+ * @property {"accepted"|"answered"|"back"|"chat"|"device_changed"|"ended"|"held"|"joined"|"lost"|"still"|"transferred"|"voice"} kind
  * @property {string} [author] The role that did it; empty = time did.
  * @property {string} [by] The specialist who did it: after a transfer there were two.
  * @property {string} [key]
@@ -1023,7 +1033,7 @@ export const RETRY_CODES = [
 
 /**
  * What a page sends.
- * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Hold|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg|LegProbed|Braked|Wish|ContentBegin|ContentRead|StillRequest|MessagesRequest|Reception|LegLinks} ClientMessage
+ * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Hold|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg|LegProbed|Braked|Wish|ContentBegin|ContentRead|StillRequest|MessagesRequest|CallbackAnswered|Reception|LegLinks} ClientMessage
  */
 
 /**

@@ -162,6 +162,7 @@ export class Extra {
     const answered = [...entries].reverse().find(({kind}) => kind === "voice" || kind === "chat")?.author === "specialist";
     if (waiting) return "";
     if (state === "callback") {
+      if (session.consult?.answeredAt) return ""; // the page says so already
       if (answered) return _("There is an answer for you below. You can answer it here.");
       return this.#spokenHere()
         ? _("Your message is kept. The specialist hears it before calling you; an answer appears below.")

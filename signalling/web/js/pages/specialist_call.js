@@ -398,6 +398,7 @@ const ENTRY_WORDS = {
   lost: _("Connection lost."),
   back: _("Connected again."),
   device_changed: _("The patient goes on with another device."),
+  answered: _("Answered by message: no call needed."),
   ended: _("The consult ended."),
 };
 

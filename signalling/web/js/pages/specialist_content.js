@@ -113,6 +113,7 @@ export class StaffContents {
     $("messages-lines").replaceChildren();
     $("messages-form").hidden = over;
     this.#dialogTape.element.hidden = over;
+    $("messages-close").hidden = true;
     complain("messages-error", "");
     dialog("messages").showModal();
     await this.#refetch();
@@ -155,6 +156,7 @@ export class StaffContents {
       void this.#write(/** @type {HTMLInputElement} */ ($("messages-text")));
     });
     $("messages-form").after(this.#dialogTape.element);
+    onclick("messages-answered", () => this.#answered());
     $("messages").addEventListener("close", () => {
       this.#open = null;
       this.#dialogTape.discard();
@@ -179,6 +181,22 @@ export class StaffContents {
     }
   }
 
+  /** The message that was sent last is the answer: the promise is closed. */
+  async #answered() {
+    const consult = this.#open?.consult;
+    if (!consult) return;
+    complain("messages-error", "");
+    try {
+      await this.#session()?.request("callback_answered", {consult});
+      this.#closeDialog();
+      toast(_("Closed. The patient reads and hears your answer with their link."));
+    } catch (error) {
+      if (codeOf(error) !== "wrong_state") return complain("messages-error", refusalText(codeOf(error)));
+      complain("messages-error", _("The patient or a colleague has said something since. Please read it first."));
+      await this.#refetch();
+    }
+  }
+
   async #refetch() {
     const open = this.#open;
     const session = this.#session();
@@ -191,6 +209,8 @@ export class StaffContents {
       const lines = answer.lines.filter((line) => open.pictures.take(line));
       fillList($("messages-lines"), lines, (line) => line.key, (line) => (line.content ? open.pictures.row(line) : this.#textRow(session, line)));
       $("messages-none").hidden = lines.length > 0;
+      const last = answer.lines.at(-1);
+      $("messages-close").hidden = open.over || last?.author !== "specialist" || last.by !== session.state.me?.participant;
       $("messages-lines").scrollTop = $("messages-lines").scrollHeight;
     } catch (error) {
       complain("messages-error", refusalText(codeOf(error)));

@@ -106,7 +106,7 @@ export class DeskView {
 
 /** @param {PastConsult} item @param {HTMLElement | null} messages */
 function pastRow(item, messages) {
-  const result = item.outcome ? OUTCOMES[item.outcome] : CONSULT_STATES[item.state];
+  const result = item.answered ? _("Answered by message") : item.outcome ? OUTCOMES[item.outcome] : CONSULT_STATES[item.state];
   return el("li", {className: "case", "data-urgency": item.urgency},
     el("div", {className: "case-head"},
       urgencyMark(item.urgency),

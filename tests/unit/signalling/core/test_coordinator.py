@@ -139,7 +139,7 @@ def test_a_step_concerns_one_specialist() -> None:
 def test_whose_stream_an_event_belongs_in() -> None:
     """Events with a specialist's name that aren't the specialist's go to nobody's stream; those that are, to theirs."""
     for kind, event in samples(consult_in("ringing"), LATER).items():
-        own = kind in {ev.WentOnCall, ev.WentOffCall}
+        own = kind in {ev.WentOnCall, ev.WentOffCall, ev.Answered}
         expected = AYU if own or kind in JOINT else None
         assert coordinator.specialist_of(event) == expected, kind
 

@@ -4,11 +4,12 @@
 import pytest
 from msgspec.structs import replace
 
-from signalling.core import audience, lifecycle
+from signalling.core import audience, coordinator, lifecycle
 from signalling.core import events as ev
 from signalling.core.lifecycle import CALL, TERMINAL, TRANSITIONS, Consult, InvalidTransition
 from signalling.core.policy import ConsultPolicy
 from signalling.wire.codes import Code
+from signalling.wire.ids import AccountId
 from signalling.wire.terms import (
     CallbackReason,
     ConsultState,
@@ -68,6 +69,7 @@ messages_opened  | -         | -         | -         | -         | -           |
 routed           | -         | -         | waiting   | ringing   | in_call     | interrupted | callback
 callback_promised| -         | -         | callback  | -         | -           | -           | -
 callback_overdue | -         | -         | -         | -         | -           | -           | callback
+answered         | -         | -         | -         | -         | -           | -           | -
 abandoned        | -         | abandoned | abandoned | abandoned | -           | -           | abandoned
 expired          | expired   | expired   | -         | -         | -           | -           | expired
 ended            | -         | -         | -         | -         | ended       | ended       | -
@@ -522,6 +524,53 @@ def test_each_live_state_has_a_deadline(story: str, due: float, kind: type[ev.Ev
     assert event.at == due
     after = lifecycle.apply(consult, event)
     assert after.over or (lifecycle.deadline(after, POLICY) or 0) > due
+
+
+def said(by: AccountId | None, at: float, key: str) -> ev.ChatSent:
+    """Return a line by a specialist, or by the patient."""
+    role = ev.SPECIALIST if by else ev.PATIENT
+    return ev.ChatSent(at=at, consult=C1, role=role, key=key, content=key, digest="0" * 64, by=by)
+
+
+def test_an_answer_closes_the_promise_until_the_patient_speaks() -> None:
+    """Whoever has the last word may close the promise: no ring, nothing overdue, kept for three days; a word reopens it."""
+    answered = ev.Answered(at=LATER + 3, consult=C1, specialist=AYU)
+    asked = fold(said(None, LATER, "k1"), start=consult_in("callback"))
+    with pytest.raises(InvalidTransition):
+        lifecycle.apply(asked, answered)
+    consult = fold(said(AYU, LATER + 1, "k2"), start=asked)
+    with pytest.raises(InvalidTransition):
+        lifecycle.apply(consult, replace_event(answered, specialist=BUDI))
+    consult = lifecycle.apply(consult, answered)
+    assert (consult.state, consult.answered_at) == (S.CALLBACK, LATER + 3)
+    with pytest.raises(InvalidTransition):
+        lifecycle.apply(consult, answered)
+    with pytest.raises(InvalidTransition):
+        lifecycle.apply(consult, replace_event(RUNG, at=LATER + 4))
+    due = LATER + 3 + POLICY.callback_keep_s
+    assert lifecycle.deadline(consult, POLICY) == due
+    assert type(lifecycle.on_deadline(consult, due, POLICY)) is ev.Expired
+    late = PROMISED.by + 1_000
+    events = coordinator.said(consult, said(None, late, "k3"), POLICY)
+    assert [type(e) for e in events] == [ev.CallbackPromised, ev.ChatSent]
+    consult = fold(*events, start=consult)
+    assert (consult.answered_at, consult.overdue, consult.unanswered) == (None, False, 1)
+    assert consult.callback_by == late + POLICY.callback_s[Urgency.YELLOW]
+    assert fold(replace_event(RUNG, at=late), start=consult).state is S.RINGING
+
+
+def test_only_the_patients_word_after_a_closed_promise_is_a_new_one() -> None:
+    """Lines while the promise stands, and a specialist's after it was closed, are lines and nothing else."""
+    owed = consult_in("callback")
+    assert len(coordinator.said(owed, said(None, LATER, "k1"), POLICY)) == 1
+    closed = fold(
+        said(AYU, LATER, "k1"),
+        ev.Answered(at=LATER, consult=C1, specialist=AYU),
+        start=owed,
+    )
+    more = said(BUDI, LATER + 1, "k2")
+    assert coordinator.said(closed, more, POLICY) == [more]
+    assert fold(more, start=closed).answered_at == LATER
 
 
 def test_no_live_state_is_forgotten() -> None:

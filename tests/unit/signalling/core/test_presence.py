@@ -49,6 +49,7 @@ abandoned      | -         | -         | available | -         | -
 transferred    | -         | -         | -         | available | off_call
 held           | -         | -         | -         | available | off_call
 ended          | -         | -         | -         | available | off_call
+answered       | off_call  | available | ringing   | in_call   | in_call
 """
 """What each event makes of a specialist in each state; any other event is refused in every state."""
 
