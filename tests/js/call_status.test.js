@@ -8,11 +8,14 @@ import {CallStatus} from "../../signalling/web/js/call_status.js";
 function scene() {
   /** @type {{type: string, data: string, consult: string}[]} */
   const sent = [];
-  const counted = {at: 0, heard: 0, frames: 0};
+  const counted = {at: 0, heard: 0, frames: 0, packets: 0, silent: false};
   const endpoint = {
     limits: /** @type {any} */ (null),
     stats: () => ({rttMs: 40, report: new Map(Object.entries({
-      a: {type: "inbound-rtp", kind: "audio", timestamp: counted.at, totalSamplesReceived: counted.heard},
+      a: {
+        type: "inbound-rtp", kind: "audio", timestamp: counted.at, totalSamplesReceived: counted.heard,
+        packetsReceived: counted.packets,
+      },
       v: {type: "inbound-rtp", kind: "video", timestamp: counted.at, framesDecoded: counted.frames, frameHeight: 240},
       t: {type: "transport", bytesSent: 10, bytesReceived: 20, packetsSent: 1, packetsReceived: 1},
     }))}),
@@ -32,6 +35,7 @@ function scene() {
     for (let n = 0; n < seconds * 2; n++) {
       now += 500;
       Object.assign(counted, {at: now + 1_000, heard: now * 48, frames: now / 100});
+      if (!counted.silent) counted.packets += 10;
       said = status.look(view, now);
     }
     return said;
@@ -84,6 +88,26 @@ test("whose page is gone is known from the view, and another consult begins afre
   view.consult = "c2";
   assert.equal(pass(1).sentence, "");
   assert.equal(status.since, 0);
+});
+
+test("nothing comes of the other side though the endpoint stands: said, until something comes", () => {
+  const {session, status, counted, pass} = scene();
+  pass(3);
+  counted.silent = true;
+  assert.equal(pass(2).sentence, "");
+  assert.equal(pass(2).sentence, "other_down");
+  assert.ok(status.since > 0);
+  counted.silent = false;
+  assert.equal(pass(3).sentence, "");
+  session.state.rungs = {mine: null, theirs: {rung: "text", reason: "rate", whose: "other"}};
+  counted.silent = true;
+  assert.equal(pass(5).sentence, "text_other", "no voice is sent at all: that is not silence");
+});
+
+test("who has never been heard is no outage", () => {
+  const {counted, pass} = scene();
+  counted.silent = true;
+  assert.equal(pass(10).sentence, "");
 });
 
 test("without a connection nothing is sent, and what it cost is known with one", () => {

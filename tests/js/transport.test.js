@@ -206,6 +206,25 @@ test("a checked socket must answer within 4 round trips, at least 1.5 s", async 
   assert.equal(FakeSocket.all.length, 2);
 });
 
+test("when the link is back a try that hangs is replaced, one that has just begun goes on", async () => {
+  await open();
+  FakeSocket.last.onclose?.({code: 1006});
+  transport.retry();
+  await settle();
+  assert.equal(FakeSocket.all.length, 2, "it waited for its turn");
+  await pass(3_900);
+  transport.retry();
+  await settle();
+  assert.equal(FakeSocket.all.length, 2);
+  await pass(200);
+  transport.retry();
+  await settle();
+  assert.equal(FakeSocket.all.length, 3);
+  FakeSocket.last.welcome();
+  transport.retry();
+  assert.equal(FakeSocket.last.of("ping").length, 1, "an open one is asked for a sign of life");
+});
+
 test("closed by the page, it stays closed", async () => {
   await open();
   transport.close();

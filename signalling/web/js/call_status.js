@@ -19,6 +19,11 @@ const THIN = ["text", "voice-min", "voice"];
 const EACH_MS = 900;
 /** From `voice` a good link is up in 8 s, a rung each 1.5 s (`media.core.ladder`): before that nothing is said of it. */
 const YOUNG_MS = 8_000;
+/**
+ * A call of which nothing has come for so long has lost its other side: silence is a packet each 400 ms (Opus with DTX,
+ * RFC 7587 §3.1.3), and bursts of loss last less than a second.
+ */
+const SILENT_MS = 2_500;
 
 /** One call's. */
 export class CallStatus {
@@ -33,6 +38,8 @@ export class CallStatus {
   #endpoint = null;
   #lookedAt = -Infinity;
   #connectedAt = 0;
+  /** When this endpoint last had got something; 0 = it never has. */
+  #heardAt = 0;
   #options;
 
   /** @param {{session: () => Session | null, devices: () => Devices | null}} options */
@@ -84,6 +91,7 @@ export class CallStatus {
       quality: this.quality,
       microphone: this.#options.devices()?.state.audio ?? "off",
       young: now - this.#connectedAt < YOUNG_MS,
+      silent: endpoint === "connected" && theirs?.rung !== "text" && this.#heardAt > 0 && now - this.#heardAt >= SILENT_MS,
     }, now);
   }
 
@@ -93,6 +101,7 @@ export class CallStatus {
     if (endpoint !== this.#endpoint) {
       this.#reception.reset();
       this.received = null;
+      this.#heardAt = 0;
     }
     this.#endpoint = endpoint;
     if (!endpoint || now - this.#lookedAt < EACH_MS) return;
@@ -100,7 +109,10 @@ export class CallStatus {
     const limits = "limits" in endpoint ? endpoint.limits : null;
     const devices = this.#options.devices();
     const state = devices?.state.audio ?? "off";
-    const data = this.#reception.look(this.received = received(endpoint.stats()), {
+    const before = this.received?.packets ?? 0;
+    this.received = received(endpoint.stats());
+    if ((this.received?.packets ?? 0) > before) this.#heardAt = now;
+    const data = this.#reception.look(this.received, {
       picture: Boolean(devices?.tracks.video) && limits?.videoMaxBps !== 0,
       opusBps: devices?.tracks.audio ? limits?.audioMaxBps ?? OPUS_BPS : 0,
       frameMs: limits?.ptimeMs ?? FRAME_MS,

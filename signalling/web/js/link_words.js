@@ -9,6 +9,7 @@
  * - `mine`, `theirs`: what this side and the other one may send, and why
  * - `quality`: what the service said of both directions
  * - `microphone`: this side's
+ * - `silent`: the endpoint stands, but nothing of the other side comes through it any more
  * - `young`: the call has just begun, the link is still being found out
  * @typedef {{
  *   link: boolean,
@@ -19,6 +20,7 @@
  *   quality?: import("./wire.js").Quality | null,
  *   microphone?: import("./devices.js").DeviceState,
  *   young?: boolean,
+ *   silent?: boolean,
  * }} Situation
  */
 /** @typedef {import("./endpoints.js").Rung} Rung */
@@ -39,6 +41,7 @@ const QUALITY_WORDS = ["excellent", "good", "fair", "poor", "bad"];
 const VERDICTS = [
   ["all_down", 3, ({link, media}) => !link && media !== "connected"],
   ["other_down", 3, ({away, media}) => away && media !== "connected"],
+  ["other_down", 3, ({silent, quality}) => Boolean(silent) && quality?.microphone !== "taken"],
   ["media_down", 3, ({media}) => media === "interrupted"],
   ["microphone_taken", 2, ({microphone}) => microphone === "taken"],
   ["other_microphone_taken", 2, ({quality}) => quality?.microphone === "taken"],

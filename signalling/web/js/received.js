@@ -5,7 +5,7 @@
  * Counters since the connection began (webrtc-stats names where they have one).
  * @typedef {{
  *   atMs: number, rttMs: number, heardSamples: number, concealedSamples: number, bursts: number, bufferS: number,
- *   emitted: number, framesDecoded: number, lines: number, bytes: number,
+ *   emitted: number, framesDecoded: number, lines: number, packets: number, bytes: number,
  * }} Received `concealedSamples` without silent ones; `bytes` of the connection both ways, with an allowance for headers
  */
 
@@ -21,12 +21,13 @@ export function received(sample) {
   if (!report) return null;
   const found = {
     atMs: 0, rttMs: sample.rttMs, heardSamples: 0, concealedSamples: 0, bursts: 0, bufferS: 0, emitted: 0,
-    framesDecoded: 0, lines: 0, bytes: 0,
+    framesDecoded: 0, lines: 0, packets: 0, bytes: 0,
   };
   let pairBytes = 0;
   for (const stat of report.values()) {
     if (stat.type === "inbound-rtp") {
       found.atMs = stat.timestamp;
+      found.packets += stat.packetsReceived ?? 0;
       if (stat.kind === "audio") addVoice(found, stat);
       else {
         found.framesDecoded += stat.framesDecoded ?? 0;

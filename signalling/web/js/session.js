@@ -112,6 +112,8 @@ export class Session {
       send: (type, fields) => this.transport.send(type, fields) > 0,
       onstate: (state) => {
         if (this.state.endpoint === state) return;
+        // Media tells first that the link is back: a socket that waits for its turn to try again, or hangs, need not.
+        if (this.state.endpoint === "interrupted" && state === "connected") this.transport.retry();
         this.state.endpoint = state;
         this.#changed();
       },

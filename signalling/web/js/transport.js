@@ -47,6 +47,11 @@ const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
 /** TCP, TLS, upgrade and hello are 5 round trips: 4 s at 800 ms, and as much again for losses. */
 const OPEN_WITHIN_MS = 12_000;
+/**
+ * A try older than this was begun in the dark and hangs: TCP repeats its first packet after 1, 3, 7, 15 s (RFC 6298 §5.7),
+ * and four round trips of 800 ms are 3.2 s.
+ */
+const HANGING_MS = 4_000;
 /** The shortest time that an answer to a check is waited for; else 4 round trips. */
 const CHECK_FLOOR_MS = 1_500;
 const HEARTBEAT_S = 15;
@@ -75,6 +80,7 @@ export class Transport {
   #heartbeatMs = HEARTBEAT_S * 1000;
   #heardAt = 0;
   #expired = false;
+  #triedAt = 0;
   /** Grows with every try, so that what a given-up try still does is ignored. */
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -150,6 +156,12 @@ export class Transport {
     this.#try();
   }
 
+  /** The link is back: makes sure that the socket is alive, or tries again now, unless a try has just begun. */
+  retry() {
+    if (this.state === "open") this.check();
+    else if (this.state === "waiting" || Date.now() - this.#triedAt > HANGING_MS) this.reconnectNow();
+  }
+
   /** Makes sure that the socket is alive: replaced unless something is heard within 4 round trips. */
   check() {
     if (this.state !== "open" || this.#checkTimer) return;
@@ -185,6 +197,7 @@ export class Transport {
 
   async #try() {
     const attempt = ++this.#attempt;
+    this.#triedAt = Date.now();
     this.#enter("connecting", "");
     let token;
     try {

@@ -92,7 +92,7 @@ export class Status {
     const lasts = level === 3 && since > 0;
     show("lasts", lasts);
     if (lasts) say("lasts", clock(now - since));
-    const mine = this.#status.quality?.mine;
+    const mine = level === 3 ? null : this.#status.quality?.mine;
     say("quality", mine ? _("Quality: {words}", {words: qualityWords(mine, _("the specialist's link"))}) : "");
     this.#count(view, now);
   }

@@ -281,7 +281,7 @@ export class CallView {
     $("call-status").hidden = !sentence;
     $("call-status").dataset["level"] = String(level);
     const other = _("the patient’s link");
-    say("call-quality", [
+    say("call-quality", level === 3 ? "" : [
       quality?.mine && `${_("You receive")}: ${qualityWords(quality.mine, other)}`,
       quality?.theirs && `${_("The patient receives")}: ${qualityWords(quality.theirs, other)}`,
     ].filter(Boolean).join("\n"));
