@@ -31,6 +31,7 @@ from media.relay.leg import LegState as Stage
 from media.relay.port import PortFull, RelayPort
 from media.relay.room import Room
 from media.relay.survey import DARK_S, Known, Survey
+from media.relay.ticker import Ticker
 from media.relay.trace import Trace
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
@@ -61,14 +62,16 @@ CONTROL_LOST_S = 15 * 60.0
 """How long calls go on without a node: as long as it keeps a consult."""
 CONSULTS_MAX = 2_000
 """Consults that forwarding was asked for before anybody sat in them."""
-TICK_S = 0.010
-"""Half a frame of voice: what a room does by time is never later than that."""
 LINKS_S = 5
 """Between two messages about a leg's link, in sweeps: a word about a call is made of 5 s."""
 MS_MAX = 3_600_000
 SEATS_PER_MESSAGE = 64
 
-_PLAIN = [each for each in wire.Limits.__struct_fields__ if each not in ("rung", "reason", "whose", "brake")]
+_PLAIN = [
+    each
+    for each in wire.Limits.__struct_fields__
+    if each not in ("rung", "reason", "whose", "brake")
+]
 _RUNGS: dict[Rung, wire.RungName] = dict(zip(Rung, get_args(wire.RungName), strict=True))
 _SOMETIME = 1
 """A message's id is given when it is sent."""
@@ -160,7 +163,10 @@ class Seating:
         self._minting = False
         self._lost_at: float | None = clock()
         self._turn = 0
-        self._ticker: asyncio.TimerHandle | None = None
+        self._ticker = Ticker(
+            port.udp, lambda: list(self.rooms.values()), clock=clock, on_fault=self._failed,
+            also=self._tick_surveys,
+        )  # fmt: skip
         self._releasing: set[asyncio.Task[None]] = set()
 
     # -- the node ----------------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ class Seating:
         if seated.answer is None:
             seated.answer = answer
             self.rooms[seated.seat.consult].answer(name, answer)
-            self._start_ticking()
+            self._ticker.start()
         elif answer.ice != seated.answer.ice:
             seated.answer = answer  # it restarted ICE: its link may be another one
             seated.dark = True
@@ -294,7 +300,7 @@ class Seating:
                 ):
                     self._surveyed(name, self._clock())
             room.forward(between)
-            self._start_ticking()
+            self._ticker.start()
 
     def _forget_unused(self) -> None:
         for consult in [each for each in self._between if each not in self.rooms]:
@@ -368,7 +374,7 @@ class Seating:
             seated.known,
         )
         self._surveying.add(name)
-        self._start_ticking()
+        self._ticker.start()
 
     def _surveyed(self, name: str, now: float) -> None:
         """Take what a survey has told so far; it is over."""
@@ -393,13 +399,15 @@ class Seating:
             )
         )
 
-    def _tick_surveys(self, now: float) -> None:
+    def _tick_surveys(self, now: float) -> bool:
+        """Return whether some go on."""
         for name in list(self._surveying):
             seated = self.seats.get(name)
             if seated is None or seated.survey is None:
                 self._surveying.discard(name)
             elif not seated.survey.tick(now):
                 self._surveyed(name, now)
+        return bool(self._surveying)
 
     def _look_again(self, now: float) -> None:
         """Measure again, lightly, the links of those who wait whose address has changed or who were away."""
@@ -505,36 +513,14 @@ class Seating:
         """How long no node has been there; 0 while one is."""
         return 0.0 if self._lost_at is None else self._clock() - self._lost_at
 
-    def _start_ticking(self) -> None:
-        if self._ticker is not None:
-            return
-        if self._surveying or any(room.awake for room in self.rooms.values()):
-            self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def _tick(self) -> None:
-        self._ticker = None
-        now = self._clock()
-        if self._surveying:
-            self._guarded(self._tick_surveys, now)
-        for room in list(self.rooms.values()):
-            if room.awake:
-                self._guarded(room.tick, now)
-        self._start_ticking()
-
-    def _guarded(self, job: Callable[[float], None], now: float) -> None:
-        """Do what time asks of one room; its defect must not stop the others."""
-        try:
-            job(now)
-        except Exception as error:  # noqa: BLE001 see above
-            self.faults += 1
-            if self.faults == 1:
-                _log.error("a room's timer failed: %s", type(error).__name__)
+    def _failed(self, error: Exception) -> None:
+        self.faults += 1
+        if self.faults == 1:
+            _log.error("a room's timer failed: %s", type(error).__name__)
 
     async def close(self) -> None:
         """End the timer and what is being released."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            self._ticker = None
+        self._ticker.stop()
         self._minting = False
         if self._releasing:
             await asyncio.wait(self._releasing)

@@ -296,7 +296,11 @@ def _at_first(path: Path, now: float) -> tuple[float, ...]:
     """Return when each link of a new path is taken to have lost something, for its copies."""
     known = protected(path, ())
     return tuple(
-        now if lossy else now - KEEP_COPIES_S + FIRST_COPIES_S if link.rtt_s > REPAIR_RTT_S else _NEVER
+        now
+        if lossy
+        else now - KEEP_COPIES_S + FIRST_COPIES_S
+        if link.rtt_s > REPAIR_RTT_S
+        else _NEVER
         for lossy, link in zip(known, path, strict=True)
     )
 

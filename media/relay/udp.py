@@ -100,6 +100,8 @@ class UdpPort:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_delay: Callable[[float], None] = _unseen
         """Called now and then with the seconds from a packet's arrival in the kernel to the end of its handling."""
+        self.on_gathered: Callable[[], None] = _nothing
+        """Called after each reading in the rhythm: for what is done by time, together with what came."""
         self._wake_ups = 0
         self._judged_at = 0.0
         self._judged_packets = 0
@@ -184,6 +186,12 @@ class UdpPort:
         """Read what has come since the last time."""
         began_at = time.monotonic()
         self._drain()
+        self.wire.held = True
+        try:
+            self.on_gathered()
+        finally:
+            self.wire.held = False
+            self.wire.flush()
         loop = self._loop
         if self._socket is None or loop is None:
             return
@@ -226,6 +234,10 @@ class UdpPort:
                     return
         finally:
             wire.held = False
+
+
+def _nothing() -> None:
+    pass
 
 
 def _unseen(delay_s: float) -> None:

@@ -20,7 +20,7 @@ from media.relay.leg import Leg
 from media.relay.port import PortSettings, RelayPort
 from media.relay.room import Room
 from media.relay.seat import Seat
-from media.seating import TICK_S
+from media.relay.ticker import Ticker
 from signalling import collector
 
 START_BPS = 1_000_000.0
@@ -34,7 +34,7 @@ class Relay:
         self._port = port
         self._legs: list[Any] = []
         self._rooms: list[Room] = []
-        self._loop = asyncio.get_running_loop()
+        self._ticker = Ticker(port.udp, lambda: self._rooms, clock=time.monotonic, on_fault=_raised)
 
     def handle(self, request: dict[str, Any]) -> Any:
         """Answer one request."""
@@ -61,9 +61,8 @@ class Relay:
             room.seat(str(number), leg, offer, "patient", str(number))
             room.answer(str(number), msgspec.convert(answer, Answer))
         room.forward({str(number) for number in legs})
-        if not self._rooms:
-            self._loop.call_later(TICK_S, self._tick)
         self._rooms.append(room)
+        self._ticker.start()
         return {}
 
     def connected(self) -> Any:
@@ -101,18 +100,15 @@ class Relay:
             await self._port.release(leg)
         self._legs.clear()
 
-    def _tick(self) -> None:
-        now = time.monotonic()
-        for room in self._rooms:
-            room.tick(now)
-        if self._rooms:
-            self._loop.call_later(TICK_S, self._tick)
-
     def _told(self, leg: str, limits: Limits) -> None:
         pass
 
     def _flowing(self, leg: str) -> None:
         pass
+
+
+def _raised(error: Exception) -> None:
+    raise error
 
 
 async def main() -> None:
