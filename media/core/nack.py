@@ -35,10 +35,11 @@ MAX_MISSING: Final = 256
 
 
 class _Missing:
-    __slots__ = ("noticed_at", "requested_at", "requests")
+    __slots__ = ("guessed", "noticed_at", "requested_at", "requests")
 
-    def __init__(self, noticed_at: float) -> None:
+    def __init__(self, noticed_at: float, *, guessed: bool = False) -> None:
         self.noticed_at = noticed_at
+        self.guessed = guessed
         self.requested_at = 0.0
         self.requests = 0
 
@@ -72,7 +73,7 @@ class NackScheduler:
         expected = self.next_index
         if index < expected:
             missing = self._missing.pop(index, None)
-            if missing is not None and not missing.requests:
+            if missing is not None and not missing.requests and not missing.guessed:
                 late_s = now - missing.noticed_at
                 self.reorder_s = min(MAX_REORDER_S, max(self.reorder_s, 1.25 * late_s))
             return
@@ -84,6 +85,14 @@ class NackScheduler:
             self._missing[lost] = _Missing(now)
         while len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]
+
+    def lacks(self, count: int, now: float) -> None:
+        """Take it that so many packets after the newest were sent and haven't come (`media.core.absent`)."""
+        if self.next_index < 0:
+            return
+        for index in range(self.next_index, self.next_index + count):
+            self._missing[index] = _Missing(now, guessed=True)
+        self.next_index += count
 
     def restart(self) -> None:
         """Ask for nothing that was sent until now."""

@@ -15,6 +15,7 @@ from media.core.cache import PacketCache
 from media.core.descriptor import VideoCodec
 from media.core.extensions import NO_EXTENSIONS, ExtensionWriter
 from media.core.hold import VOICE_SHORT_RTT_S
+from media.core.in_air import InAir
 from media.core.inbound import InboundStream
 from media.core.outbound import OutboundVideo, OutboundVoice
 from media.core.red import RedWriter
@@ -51,6 +52,9 @@ and what it had queued of the picture a second later (measured)."""
 REPEAT_S: Final = 0.1
 """A request for a key frame goes twice: 60 octets, where a lost one costs two round trips. Chromium makes one key frame of
 requests that come within 300 ms."""
+REPAIR_ROUND_TRIPS: Final = 2.0
+FEEDBACK_S: Final = 0.3
+"""A key frame that was sent, lacks something and is repaired, takes so long until it shows."""
 LIVE_S: Final = 2.0
 """A source that was heard within this is sending."""
 
@@ -123,6 +127,11 @@ class Source:
         self.forward(self.stream.receive(packet, now), now)
         return after_loss and last >= 0
 
+    def gap_before(self, packet: RtpPacket) -> int:
+        """Return how many packets of this stream are missing between the newest and this one."""
+        gap = packet.sequence_number - self._last_number - 1 & 0xFFFF
+        return gap if self._last_number >= 0 and gap < 0x8000 else 0
+
     def forward(self, packets: Sequence[RtpPacket], now: float) -> None:
         """Hand packets to whoever watches."""
         if not packets:
@@ -162,6 +171,16 @@ class Source:
         if self.kind is Kind.PICTURE:
             self.stream.key_frames.want(now, rtt_s)
             self.seat.room.busy = True
+
+
+    def asked_for_key_frame(self, now: float, rtt_s: float) -> None:
+        """Take a watcher's request; what it lacks may be on its way.
+
+        Browsers ask 0.2 s after the last packet of a key frame that isn't whole, and what is lost of it is repeated within a
+        round trip: on thin links that made two key frames of nearly each, a second of the link's rate (in virtual time).
+        """
+        if len(self.stream.hold) == 0:
+            self.want_key_frame(now, REPAIR_ROUND_TRIPS * rtt_s + FEEDBACK_S)
 
 
 class _Sink:
@@ -247,7 +266,7 @@ class VoiceSink(_Sink):
 class PictureSink(_Sink):
     """The picture that a leg sees."""
 
-    __slots__ = ("_rtx", "_rtx_type", "cache", "out")
+    __slots__ = ("_rtx", "_rtx_type", "cache", "in_air", "out")
 
     def __init__(
         self,
@@ -260,6 +279,7 @@ class PictureSink(_Sink):
         super().__init__(seat, target, MID_VIDEO)
         repeats = {codec: rtx for rtx, codec in APT.items() if rtx in payload_types}
         self.cache = PacketCache()
+        self.in_air = InAir()
         self._rtx = RtxWriter(rtx_ssrc, secrets.randbits(15))
         self._rtx_type = next(iter(repeats.values()), -1)
         self.out = OutboundVideo(
@@ -284,6 +304,7 @@ class PictureSink(_Sink):
         self.out.withheld += self.seat.pacer.clear()
         self.out.restart()
         self.cache.clear()
+        self.in_air.clear()
         if self.source is not None:
             self.source.want_key_frame(now)
 
@@ -307,12 +328,24 @@ class PictureSink(_Sink):
 
     def _send(self, packet: RtpPacket, now: float) -> None:
         seat = self.seat
-        size = self.out.write(packet, _scratch, now, seat.number)
+        transport = seat.number
+        size = self.out.write(packet, _scratch, now, transport)
         if size:
+            if seat.down is not None:
+                self.in_air.sent(transport, self.out.rewriter.number)
             seat.send(_scratch, size, Weight.PICTURE, now)
 
+    def asked(self, numbers: Sequence[int], now: float) -> None:
+        """Answer a browser's request for lost packets, as far as it can be paid."""
+        if self.seat.down is not None:
+            rtt_s = self.seat.rtt.smoothed_s
+            asked = [number for number in numbers if self.in_air.asked(number, rtt_s, now)]
+            self.cache.repeats += len(numbers) - len(asked)
+            numbers = asked
+        self.resend(numbers, now)
+
     def resend(self, numbers: Sequence[int], now: float) -> None:
-        """Answer a request for lost packets, as far as it can be paid."""
+        """Send lost packets again, as far as it can be paid."""
         for number in numbers:
             self.seat.pacer.wait_to_repeat(number)
         self.let_out(now)
@@ -326,9 +359,13 @@ class PictureSink(_Sink):
             if waiting is None:
                 return False
             if isinstance(waiting, int):
-                rtt_s = seat.rtt.smoothed_s
-                size = self.out.resend(waiting, rtt_s, _scratch, now, seat.number)
+                feeds = seat.down is not None
+                rtt_s = 0.0 if feeds else seat.rtt.smoothed_s
+                transport = seat.number
+                size = self.out.resend(waiting, rtt_s, _scratch, now, transport)
                 if size:
+                    if feeds:
+                        self.in_air.sent_again(transport, waiting, now)
                     seat.send(_scratch, size, Weight.PICTURE, now)
             else:
                 self._send(waiting, now)

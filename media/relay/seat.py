@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from media.core import rtcp, rtcp_write
+from media.core.absent import Absent
 from media.core.asking import link_of, most_bps
 from media.core.budget import OVERHEAD_BYTES, Budget
 from media.core.bwe.downlink import DownlinkEstimator
@@ -81,7 +82,7 @@ class Seat:
     """One leg in a room."""
 
     __slots__ = (
-        "_begun_at", "_counted", "_fed_back", "_first_sent_at", "_former", "_heard_at", "_log", "_looked_at", "_octets",
+        "_absent", "_begun_at", "_counted", "_fed_back", "_first_sent_at", "_former", "_heard_at", "_log", "_looked_at", "_octets",
         "_picture", "_rules", "_uncounted", "_voice", "answered", "clock", "direction", "down", "down_budget", "down_rung",
         "extensions", "is_dark", "is_fast", "is_open", "key_frame_requests", "leg", "leg_id", "nacks", "number", "offer",
         "order", "pacer", "participant", "picture", "probing", "reported", "returned_at", "role", "room", "rtt", "sources",
@@ -137,6 +138,7 @@ class Seat:
         self.probing: Probing | None = None
         self.key_frame_requests = self.nacks = 0
         """Received."""
+        self._absent = Absent()
         self._log: ArrivalLog | None = None
         self._rules = False
         self._first_sent_at: float | None = None
@@ -227,8 +229,11 @@ class Seat:
         size = len(data)
         layout = packet.layout
         shift = layout.transport_cc_shift
-        if self._rules and shift >= 0 and self._log is not None:
-            self._log.received(packet.extension >> shift & 0xFFFF, now)
+        if shift >= 0:
+            number = packet.extension >> shift & 0xFFFF
+            self._absent.came(number)
+            if self._rules and self._log is not None:
+                self._log.received(number, now)
         if payload_type in VOICE_TYPES:
             source = self._voice
             self.up_budget.voice(size + OVERHEAD_BYTES, now)
@@ -248,11 +253,21 @@ class Seat:
         timestamp = packet.timestamp
         if not source.sinks:
             self.room.unwatched(source, now)
+        if self._absent.any:
+            self._look_for_absent(source, packet, now)
         after_loss = source.receive(packet, now)
         if sent >= 0:
             self.up.received(sent, size, now, after_loss=after_loss)
         elif voice:
             self.up.received_voice(timestamp, size, now, after_loss=after_loss)
+
+    def _look_for_absent(self, source: Source, packet: RtpPacket, now: float) -> None:
+        """Ask for what the picture must lack, without waiting for its next packet."""
+        absent, picture = self._absent, self._picture
+        absent.explained(source.gap_before(packet))
+        if source is self._voice and picture is not None and (count := absent.take()):
+            picture.stream.nacks.lacks(count, now)
+            self.room.busy = True
 
     def _receive_repeat(self, packet: RtpPacket, size: int, now: float) -> None:
         original = APT.get(packet.payload_type)
@@ -384,7 +399,7 @@ class Seat:
         picture = self.picture
         if picture is not None and nack.media_ssrc == self.offer.video.ssrc:
             self.nacks += len(nack.numbers)
-            picture.resend(nack.numbers, now)
+            picture.asked(nack.numbers, now)
 
     def _asked_for_key_frame(self, request: rtcp.KeyFrameRequest, now: float) -> None:
         picture = self.picture
@@ -392,7 +407,7 @@ class Seat:
             return
         self.key_frame_requests += 1
         if picture.source is not None:
-            picture.source.want_key_frame(now, self.rtt.smoothed_s)
+            picture.source.asked_for_key_frame(now, self.rtt.smoothed_s)
 
     def set_down_rate(self, rate_bps: float, now: float) -> None:
         """Take what the way to the browser may be filled with."""
@@ -403,6 +418,8 @@ class Seat:
         if self.down is not None:
             self._fed_back = True
             self.down.feedback(feedback, now)
+            if self.picture is not None and (lost := self.picture.in_air.told(feedback)):
+                self.picture.resend(lost, now)
 
     # -- What goes -------------------------------------------------------------------------------------------------
 

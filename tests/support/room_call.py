@@ -7,12 +7,13 @@ import heapq
 import itertools
 import random
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from media.core import rtcp, rtcp_write
 from media.core.budget import OVERHEAD_BYTES
 from media.core.limits import Limits
+from media.core.reports import round_trip_s
 from media.core.rtp import RtpPacket
 from media.core.rtx import restore
 from media.core.transport_cc import ArrivalLog
@@ -24,6 +25,10 @@ from tests.support.rtp_packets import element, extension_block, parsed, rtp, vp8
 PACKET_BYTES = 1_100
 NACK_EVERY_S = 0.02
 KEY_BYTES = 1_400
+KEY_SPACING_S = 0.3
+"""Between two key frames that are asked for, in Chromium."""
+KEY_WAIT_S = 0.2
+"""A browser asks for a key frame when none of one has come for so long."""
 RED_HEAD = struct.Struct("!I")
 
 
@@ -49,6 +54,8 @@ class Eye:
         self._broken = True
         self.highest = -1
         self.received = 0
+        self.key_at = -9.0
+        """When something of a key frame came last."""
 
     def take(self, packet: RtpPacket, now: float) -> None:
         number = packet.sequence_number
@@ -62,6 +69,8 @@ class Eye:
         self.highest = max(self.highest, index)
         self.missing.pop(index, None)
         body = packet.payload
+        if self.received == 1 or (body[0] & 0x10 and not body[4] & 1):
+            self.key_at = now
         if index > self._next and body[0] & 0x10 and not body[4] & 1:
             # Nothing before a key frame is waited for, as in browsers.
             self._held = {n: each for n, each in self._held.items() if n > index}
@@ -132,6 +141,11 @@ class Browser:
     _sr: dict[int, tuple[int, float]] = field(default_factory=dict)
     _counts: dict[int, list[int]] = field(default_factory=dict)
     frames_sent: int = 0
+    braked: list[float] = field(default_factory=list)
+    """When the page has stopped its picture by itself."""
+    _key_at: float = -9.0
+    _reported_at: float = -1.0
+    _high: int = 0
 
     def start(self) -> None:
         later = self.call.later
@@ -140,6 +154,7 @@ class Browser:
             (0.03, self.picture),
             (0.5, self.report),
             (0.1, self.watch),
+            (0.2, self.brake),
         ):
             later(delay, act)  # fmt: skip
         self.person.leg.send_rtp = lambda data, weight: self._down(data)  # type: ignore[method-assign]
@@ -194,6 +209,7 @@ class Browser:
         mean = bps / 8 / fps
         size = max(KEY_BYTES, mean * 3) if key else mean * self.call.rng.uniform(0.8, 1.2)
         self.key_frames += key
+        self._key_at = self.call.now if key else self._key_at
         person.picture_id += 1
         count = int(-(-size // PACKET_BYTES))
         for piece in range(count):
@@ -274,13 +290,39 @@ class Browser:
 
     def _told(self, data: bytes) -> None:
         for part in rtcp.parse(data):
+            if isinstance(part, rtcp.SenderReport | rtcp.ReceiverReport):
+                self._reported(part.reports)
             if isinstance(part, rtcp.SenderReport):
                 self._sr[part.ssrc] = rtcp.compact_ntp(part.ntp), self.call.now
             elif isinstance(part, rtcp.KeyFrameRequest):
-                self.key_wanted = True
+                self.key_wanted = self.key_wanted or self.call.now - self._key_at > KEY_SPACING_S
             elif isinstance(part, rtcp.Nack) and part.media_ssrc == self.person.ssrcs[1]:
                 for number in part.numbers:
                     self._repeat(number)
+
+    def _reported(self, blocks: Sequence[rtcp.ReportBlock]) -> None:
+        """Take what the relay says of the picture, as webrtc-stats does."""
+        now = self.call.now
+        for block in blocks:
+            if block.ssrc == self.person.ssrcs[1] and (rtt_s := round_trip_s(block, now + 5_000)):
+                self._reported_at = now
+                brake = self.limits.brake
+                self._high = self._high + 1 if brake and rtt_s > brake.round_trip_s else 0
+
+    def brake(self) -> None:
+        """Stop the picture as the page does (`js/brake.js`), and say so half a round trip later."""
+        brake = self.limits.brake
+        self.call.later(brake.poll_s if brake else 0.5, self.brake)
+        now = self.call.now
+        if brake is None or not self.limits.video_max_bps or self._reported_at < 0:
+            self._reported_at, self._high = -1.0, 0
+            return
+        if now - self._reported_at <= brake.no_report_s and self._high < brake.polls:
+            return
+        self.braked.append(now - self.call.base)
+        self.limits = replace(self.limits, video_max_bps=0)
+        delay_s = self.up.parameters.delay_ms / 1000 + self.up.queue_delay_s(now)
+        self.call.later(delay_s, lambda: self.call.house.room.braked(self.person.leg_id))
 
     def _repeat(self, number: int) -> None:
         stored = self.history.get(number)
@@ -306,7 +348,7 @@ class Browser:
             self._up(rtcp_write.nack(self.person.ssrcs[1], ssrc, numbers[:100]))
         if eye.stuck_since is not None and now - eye.stuck_since > 2.0:
             eye.give_up()
-        if eye.waits and now - self._pli_at > 1.0:
+        if eye.waits and now - self._pli_at > 1.0 and now - eye.key_at > KEY_WAIT_S:
             self._pli_at = now
             self._up(rtcp_write.picture_loss(self.person.ssrcs[1], ssrc))
         if self.person.offer.transport_cc and int(now * 50) % 12 == 0:
@@ -340,7 +382,7 @@ class RoomCall:
         )
         self.people = (self.island, self.town)
         self._told = 0
-        self._base = self.house.now
+        self.base = self.house.now
         for browser in self.people:
             rtt_s = (browser.up.parameters.delay_ms + browser.down.parameters.delay_ms) / 1000
             browser.person.leg.timing.dtls_s = 2 * rtt_s
@@ -366,7 +408,7 @@ class RoomCall:
         """Bring limits to their pages, half a round trip later."""
         for leg, limits in self.house.limits[self._told :]:
             browser = next(each for each in self.people if each.person.leg_id == leg)
-            self.limits.append((self.now - self._base, browser.person.name, limits))
+            self.limits.append((self.now - self.base, browser.person.name, limits))
             delay_s = browser.down.parameters.delay_ms / 1000 if browser.limits.audio_max_bps else 0
             self.later(delay_s, lambda b=browser, new=limits: setattr(b, "limits", new))
         self._told = len(self.house.limits)
