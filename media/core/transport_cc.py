@@ -10,6 +10,7 @@ sending.
 from __future__ import annotations
 
 import struct
+from itertools import accumulate
 from typing import Final, TypeAlias
 
 import msgspec
@@ -19,6 +20,7 @@ from media.core.serial import HALF_16, MASK_16
 Octets: TypeAlias = bytes | bytearray
 
 TICK_S: Final = 0.000250
+TICKS_PER_S: Final = 4_000
 TICKS_PER_REFERENCE: Final = 256
 """The reference time counts 64 ms."""
 MAX_STATUSES: Final = 2_048
@@ -84,6 +86,10 @@ def parse_feedback(
 def _arrivals(
     data: Octets, at: int, end: int, symbols: list[int], ticks: int
 ) -> tuple[int | None, ...] | None:
+    if symbols.count(1) == len(symbols):  # nothing lost and nothing late: nearly always
+        if at + len(symbols) > end:
+            return None
+        return tuple(accumulate(data[at : at + len(symbols)], initial=ticks))[1:]
     arrivals: list[int | None] = []
     for symbol in symbols:
         if symbol == 0:
@@ -109,11 +115,10 @@ def _arrivals(
 class ArrivalLog:
     """Collects arrivals of one leg and writes them as feedback."""
 
-    __slots__ = ("_arrivals", "_count", "_highest", "_new", "_next")
+    __slots__ = ("_count", "_highest", "_new", "_next")
 
     def __init__(self) -> None:
         self._new: list[tuple[int, float]] = []
-        self._arrivals: dict[int, float] = {}
         self._highest = -1
         self._next = -1
         self._count = 0
@@ -130,49 +135,52 @@ class ArrivalLog:
             sender_ssrc: Ours.
             media_ssrc: One of the browser's own sending streams.
         """
-        arrivals = self._unwrapped()
-        indices = sorted(arrivals)
+        if not self._new:
+            return []
+        # Arrivals were noted in the order of time.
+        is_short = self._new[-1][1] - self._new[0][1] < MAX_DELTA_S
+        found = self._unwrapped()
         packets: list[bytes] = []
-        first = 0
-        while first < len(indices):
-            base = max(self._next, indices[first] - MAX_PACKETS // 2)
-            last = first + 1
-            while (
-                last < len(indices)
-                and indices[last] < base + MAX_PACKETS
-                and abs(arrivals[indices[last]] - arrivals[indices[last - 1]]) < MAX_DELTA_S
-            ):
-                last += 1
-            chosen = indices[first:last]
-            packets.append(self._packet(sender_ssrc, media_ssrc, base, chosen))
-            self._next = chosen[-1] + 1
-            first = last
-        arrivals.clear()
+        while found:
+            base = max(self._next, found[0][0] - MAX_PACKETS // 2)
+            last = len(found)
+            if not is_short or found[-1][0] >= base + MAX_PACKETS:
+                last = _fitting(found, base)
+            packets.append(self._packet(sender_ssrc, media_ssrc, base, found[:last]))
+            self._next = found[last - 1][0] + 1
+            found = found[last:]
         return packets
 
-    def _unwrapped(self) -> dict[int, float]:
-        """Return what has come, by numbers that never wrap."""
-        arrivals, highest = self._arrivals, self._highest
-        if highest < 0 and self._new:
-            highest = self._next = self._new[0][0] + MASK_16 + 1
+    def _unwrapped(self) -> list[tuple[int, float]]:
+        """Return what has come since the last call, in the order of numbers that never wrap, each once."""
+        highest = self._highest
+        if highest < 0:
+            self._next = self._new[0][0] + MASK_16 + 1
+            highest = self._next - 1
+        found: list[tuple[int, float]] = []
+        in_order = True
         for number, at in self._new:
             index = highest + ((number - highest + HALF_16) & MASK_16) - HALF_16
             if index > highest:
                 highest = index
-            if index >= self._next and index not in arrivals:
-                arrivals[index] = at
+            elif index < self._next:
+                continue
+            else:
+                in_order = False
+            found.append((index, at))
         self._highest = highest
         self._new.clear()
-        return arrivals
+        return found if in_order else sorted(dict(reversed(found)).items())
 
-    def _packet(self, sender_ssrc: int, media_ssrc: int, base: int, chosen: list[int]) -> bytes:
-        arrivals = self._arrivals
-        reference = int(arrivals[chosen[0]] / (TICK_S * TICKS_PER_REFERENCE))
+    def _packet(
+        self, sender_ssrc: int, media_ssrc: int, base: int, chosen: list[tuple[int, float]]
+    ) -> bytes:
+        reference = int(chosen[0][1] / (TICK_S * TICKS_PER_REFERENCE))
         ticks = reference * TICKS_PER_REFERENCE
-        symbols = [0] * (chosen[-1] - base + 1)
+        symbols = [0] * (chosen[-1][0] - base + 1)
         deltas = bytearray()
-        for index in chosen:
-            delta = round(arrivals[index] / TICK_S) - ticks
+        for index, at in chosen:
+            delta = int(at * TICKS_PER_S + 0.5) - ticks
             if 0 <= delta <= 0xFF:
                 ticks += delta
                 symbols[index - base] = 1
@@ -192,11 +200,25 @@ class ArrivalLog:
         return _FEEDBACK.pack(first, 205, 2 + len(body) // 4, sender_ssrc, media_ssrc) + body
 
 
+def _fitting(found: list[tuple[int, float]], base: int) -> int:
+    """Return how many of these go into one feedback."""
+    last = 1
+    while (
+        last < len(found)
+        and found[last][0] < base + MAX_PACKETS
+        and abs(found[last][1] - found[last - 1][1]) < MAX_DELTA_S
+    ):
+        last += 1
+    return last
+
+
 def _chunks(symbols: list[int]) -> bytes:
     """Pack the statuses: runs where they are longer than a vector, else vectors (draft §3.1.3-4)."""
+    total = len(symbols)
+    if symbols.count(symbols[0]) == total:  # nearly always; `MAX_PACKETS` is less than a run holds
+        return _CHUNK.pack(symbols[0] << 13 | total)
     out = bytearray()
     at = 0
-    total = len(symbols)
     while at < total:
         symbol = symbols[at]
         run = 1

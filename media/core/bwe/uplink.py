@@ -96,8 +96,10 @@ class UplinkEstimator:
         return self.watch.probe(wanted_bps, now)
 
     def _take(self) -> None:
-        sent_at = self._clock.sent_at
-        self.watch.arrived(
-            [(sent_at(value, at), at, size, lost) for value, at, size, lost in self._new]
-        )
-        self._new.clear()
+        new = self._new
+        if not new:
+            return
+        values, arrived_at, sizes, after_loss = zip(*new, strict=True)
+        sent_at = self._clock.sent_all(values, arrived_at)
+        self.watch.arrived(list(zip(sent_at, arrived_at, sizes, after_loss, strict=True)))
+        new.clear()
