@@ -191,6 +191,9 @@ class MediaConfig:
     """Port of the first relay's `/metrics`, counted like `udp_port`; 0 = any free one."""
     legs_max: Annotated[int, msgspec.Meta(ge=2, le=2_000)] = 480
     """Participants that one relay carries: 120 calls to a core, each with two legs, and as many again that are warm."""
+    vp9: bool = True
+    """Let people send VP9 where everybody in the call has it (and their machine more than four cores): a quarter less for the
+    same picture. Without it all send VP8."""
     drain_s: Seconds = 900.0
     """How long a relay that was told to end goes on for the calls that it has: as long as a consult is kept."""
     trace: str = ""

@@ -6,9 +6,11 @@ The relay has one for each leg, a node one for each side of a call from browser 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from media.core import ladder
+from media.core.codecs import FALLBACK
 from media.core.limits import TOLD_S, Limits, limits_of
 from media.core.rungs import Rung, Wish
 
@@ -33,7 +35,9 @@ class Notes(Protocol):
 class Direction:
     """One page's."""
 
-    __slots__ = ("_told_at", "_trace", "number", "reason", "state", "talking", "told", "wish")
+    __slots__ = (
+        "_told_at", "_trace", "codec", "number", "reason", "state", "talking", "told", "wish",
+    )  # fmt: skip
 
     told: Limits | None
     """Last returned."""
@@ -51,6 +55,8 @@ class Direction:
         self.reason = ladder.Reason.START
         self.talking = False
         self.wish = Wish.MOTION
+        self.codec = FALLBACK
+        """What its picture is to be sent in; told with the next decision."""
         self._trace = trace
         self._told_at = 0.0
 
@@ -65,7 +71,7 @@ class Direction:
         self.reason = ladder.Reason.START
         if self._trace is not None:
             self._trace.began(self, rung, path, now)
-        return self._tell(limits_of(self.state, self.reason, path, base_rtt_s), now)
+        return self._tell(self._limits(path, base_rtt_s), now)
 
     def decide(
         self, path: Path, base_rtt_s: float, now: float
@@ -103,15 +109,19 @@ class Direction:
     def _moved(self, move: Move | None, path: Path, base_rtt_s: float, now: float) -> Limits | None:
         if move is not None:
             self.reason = move.reason
-        assert self.state is not None
-        limits = limits_of(self.state, self.reason, path, base_rtt_s)
+        limits = self._limits(path, base_rtt_s)
         told = self.told
-        if move is None and told is not None:
+        if move is None and told is not None and limits.beside(told):
             if now - self._told_at < TOLD_S or not limits.drifted(told):
                 return None
         elif told is not None and not limits.differs(told):
             return None
         return self._tell(limits, now)
+
+    def _limits(self, path: Path, base_rtt_s: float) -> Limits:
+        assert self.state is not None
+        limits = limits_of(self.state, self.reason, path, base_rtt_s)
+        return replace(limits, codec=self.codec.value)
 
     def _tell(self, limits: Limits, now: float) -> Limits:
         self.told = limits

@@ -250,6 +250,8 @@ class Hold:
         frame = describe(codec, packet)
         if last is None or before is None or frame is None:
             return Mode.WITHHOLD
+        if last.payload_type != packet.payload_type:
+            return Mode.WITHHOLD  # another codec: it began in the gap
         whole = last.marker != 0
         if frame.start and whole and follows(frame, before):
             return self._mode  # only padding was lost

@@ -47,6 +47,8 @@ class Limits:
     dtx: bool = False
     red: Literal["no", "yes", "first"] = "yes"
     """``first``: the browser sends it; ``yes``: it may be sent to the browser."""
+    codec: Literal["VP8", "VP9"] = "VP8"
+    """Of the picture."""
     rung: Rung = Rung.VOICE
     reason: Reason = Reason.START
     whose: Side | None = None
@@ -68,7 +70,11 @@ class Limits:
             told.detail,
         ):
             return True
-        return self.video_max_bps != told.video_max_bps
+        return self.video_max_bps != told.video_max_bps or not self.beside(told)
+
+    def beside(self, told: Limits) -> bool:
+        """Tell whether what no rung decides is as it was told."""
+        return self.codec == told.codec
 
     def drifted(self, told: Limits) -> bool:
         """Tell whether what may be used beside the call, or in the open, has become another amount."""

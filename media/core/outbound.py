@@ -109,6 +109,8 @@ class OutboundVideo:
     def _may_begin(self, packet: RtpPacket) -> bool:
         codec = self._codecs.get(packet.payload_type)
         if codec is not None:
+            if packet.payload_type not in self.rewriter.payload_types:
+                return False  # the receiver can't decode it; the sender will be told of another
             frame = describe(codec, packet)
             if frame is None or not frame.key:
                 self.awaits_key_frame = True

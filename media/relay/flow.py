@@ -266,7 +266,10 @@ class VoiceSink(_Sink):
 class PictureSink(_Sink):
     """The picture that a leg sees."""
 
-    __slots__ = ("_rtx", "_rtx_type", "cache", "in_air", "out")
+    __slots__ = ("_rtx", "_rtx_type", "cache", "codecs", "in_air", "out")
+
+    codecs: tuple[VideoCodec, ...]
+    """What the browser has, what it would rather send first."""
 
     def __init__(
         self,
@@ -278,6 +281,7 @@ class PictureSink(_Sink):
     ) -> None:
         super().__init__(seat, target, MID_VIDEO)
         repeats = {codec: rtx for rtx, codec in APT.items() if rtx in payload_types}
+        self.codecs = tuple(CODECS[each] for each in payload_types if each in CODECS)
         self.cache = PacketCache()
         self.in_air = InAir()
         self._rtx = RtxWriter(rtx_ssrc, secrets.randbits(15))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from media.core.codecs import codec_for
 from media.core.ladder import next_bps
 from media.core.limits import START_BPS, Limits
 from media.core.rungs import Wish
@@ -116,6 +117,7 @@ class Room:
             return
         now = self.clock()
         seat.accept(answer, now)
+        self._choose_codecs(now)
         self._open_seats(now)
         if not seat.direction.talking:
             self._begin(seat, now)
@@ -144,6 +146,7 @@ class Room:
         now = self.clock()
         self._totals.update(of_leg(self._counts(seat, now)))
         self._open = [each for each in self._open if each is not seat]
+        self._choose_codecs(now)
         self.route(now)
 
     def forward(self, between: Collection[str]) -> None:
@@ -267,6 +270,16 @@ class Room:
                 seat.report(now)
 
     # -- What each may send ----------------------------------------------------------------------------------------
+
+    def _choose_codecs(self, now: float) -> None:
+        """Let everybody send what all the others can decode, those included whose call has not begun."""
+        sinks = {seat: seat.picture for seat in self._seats.values() if seat.picture is not None}
+        for seat, sink in sinks.items():
+            others = [o.codecs for s, o in sinks.items() if s.participant != seat.participant]
+            codec, before = codec_for(sink.codecs, others), seat.direction.codec
+            seat.direction.codec = codec
+            if codec is not before and seat.direction.told is not None and not seat.is_open:
+                self._begin(seat, now)
 
     def wish(self, participant: str, wish: Wish) -> None:
         """Take what matters to one who looks, of all that the others send."""

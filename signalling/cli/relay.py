@@ -98,6 +98,7 @@ def _settings(
             tcp_port=_numbered(media.tcp_port, slot),
             public_addresses=public_addresses(config),
             legs_max=media.legs_max,
+            video_codecs=("VP8", "VP9") if media.vp9 else ("VP8",),
         ),
         metrics_host=media.metrics_host,
         metrics_port=_numbered(media.metrics_port, slot),

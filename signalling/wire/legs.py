@@ -86,7 +86,7 @@ class VideoOffer(Part, frozen=True, kw_only=True):
     codecs: Annotated[list[VideoCodec], msgspec.Meta(min_length=1, max_length=2)] = msgspec.field(
         default_factory=lambda: list[VideoCodec](["VP8"])
     )
-    """The first is what the browser sends."""
+    """The first is what the browser sends until ``Limits.codec`` says another."""
     start_kbps: Annotated[int, msgspec.Meta(ge=10, le=10_000)] | None = None
     """Chromium starts with 300 otherwise and fills a thin link's queue."""
     max_kbps: Annotated[int, msgspec.Meta(ge=10, le=10_000)] | None = None
@@ -111,7 +111,7 @@ class MediaAnswer(Part, frozen=True, kw_only=True):
     """What the browser answered for one kind."""
 
     payload_types: Annotated[list[PayloadType], msgspec.Meta(max_length=16)]
-    """In its order of preference; none: it refused the kind."""
+    """What it would rather send first; none: it refused the kind."""
     ssrcs: Annotated[list[Ssrc], msgspec.Meta(max_length=4)]
     """What it sends with: the stream's, then its retransmissions'. Empty where it does not say."""
     extensions: Annotated[
@@ -185,6 +185,8 @@ class Limits(Part, frozen=True, kw_only=True):
     fec: bool = True
     dtx: bool = False
     red: Red = "yes"
+    codec: VideoCodec = "VP8"
+    """Of the picture: what all who look can decode."""
     rung: RungName = "voice"
     reason: RungReason = "start"
     """Why it is this rung, or these settings of it."""

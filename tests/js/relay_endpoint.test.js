@@ -33,6 +33,7 @@ beforeEach(() => {
   FakeAnswerer.all = [];
   FakeAnswerer.answer = golden("relay_answer.sdp");
   Object.assign(globalThis, {RTCPeerConnection: FakeAnswerer});
+  cores(4);
   answers = [];
   reports = [];
   states = [];
@@ -44,6 +45,9 @@ afterEach(() => {
   endpoint.close();
   unstage();
 });
+
+/** @param {number} many */
+const cores = (many) => Object.defineProperty(globalThis, "navigator", {configurable: true, value: {hardwareConcurrency: many}});
 
 /** @param {any} [more] */
 async function make(more = {}) {
@@ -120,6 +124,53 @@ test("in a call the tracks go out at once, without negotiation; after it they ar
   assert.equal(audio?.().sender.track, null);
   assert.equal(video?.().sender.track, null);
   assert.equal(FakeAnswerer.last.steps.length, steps);
+});
+
+/** What the page of a machine of so many cores answers; its browser has VP9. @param {number} many */
+async function takesVp9(many) {
+  cores(many);
+  await make();
+  return answers.at(-1).video.payloadTypes;
+}
+const pictures = () => FakeAnswerer.last.told.map((sdp) => /SAVPF (96|98) /.exec(sdp.slice(sdp.indexOf("m=video")))?.[1]);
+/** @type {import("../../signalling/web/js/wire.js").Limits} */
+const IN_VP9 = {videoMaxBps: 60_000, codec: "VP9"};
+
+test("VP9 is what a machine of many cores would rather send, VP8 what one of few", async () => {
+  assert.deepEqual(await takesVp9(8), [98, 96, 97, 99]);
+  endpoint.close();
+  assert.deepEqual(await takesVp9(4), [96, 97, 98, 99]);
+});
+
+test("another codec is sent by a word to the sender, without a description", async () => {
+  await takesVp9(8);
+  const sender = video?.().sender;
+  const names = ["video/VP8", "video/rtx", "video/VP9", "video/rtx"];
+  sender.parameters = {encodings: [{}], codecs: names.map((mimeType) => ({mimeType}))};
+  endpoint.limit({videoMaxBps: 60_000});
+  await settle();
+  assert.equal(sender.parameters.encodings[0].codec.mimeType, "video/VP8");
+  const steps = FakeAnswerer.last.steps.length;
+  endpoint.limit(IN_VP9);
+  await settle();
+  assert.equal(sender.parameters.encodings[0].codec.mimeType, "video/VP9");
+  assert.equal(FakeAnswerer.last.steps.length, steps);
+});
+
+test("where the sender takes no such word the description names the codec first, once", async () => {
+  await takesVp9(8);
+  endpoint.limit({videoMaxBps: 60_000});
+  await settle();
+  const first = pictures().length;
+  assert.equal(pictures().at(-1), "96");
+  endpoint.limit(IN_VP9);
+  await settle();
+  endpoint.limit({...IN_VP9, videoMaxBps: 70_000});
+  await settle();
+  assert.deepEqual(pictures().slice(first), ["98"]);
+  endpoint.limit({videoMaxBps: 60_000});
+  await settle();
+  assert.deepEqual(pictures().slice(first), ["98", "96"]);
 });
 
 test("a call's set-up is counted from its begin, not from the leg's", async () => {

@@ -21,9 +21,9 @@ from media.relay.description import (
     VideoOffer,
 )
 from media.relay.room import Room
-from tests.support.rtp_packets import element, extension_block, rtp, vp8
+from tests.support.rtp_packets import element, extension_block, rtp, vp8, vp9
 
-OPUS, RED, VP8, VP8_RTX = 111, 63, 96, 97
+OPUS, RED, VP8, VP8_RTX, VP9, VP9_RTX = 111, 63, 96, 97, 98, 99
 
 
 class PaperLeg:
@@ -84,14 +84,16 @@ class Person:
             self.send(data)
         return data
 
-    def show(self, *, key: bool = False, size: int = 300, lost: bool = False) -> bytes:
+    def show(
+        self, *, key: bool = False, size: int = 300, lost: bool = False, codec: int = VP8
+    ) -> bytes:
         """Send a picture of one packet, on the clock."""
         self.picture_number += 1
         self.picture_id += 1
         data = rtp(
             self.picture_number, timestamp=int(self.house.now * 90_000), ssrc=self.ssrcs[1],
-            payload_type=VP8, marker=True, extension=self._extension(),
-            payload=vp8(self.picture_id & 0x7FFF, key=key, body=bytes(size)),
+            payload_type=codec, marker=True, extension=self._extension(),
+            payload=(vp8 if codec == VP8 else vp9)(self.picture_id & 0x7FFF, key=key, body=bytes(size)),
         )  # fmt: skip
         if not lost:
             self.send(data)
@@ -109,10 +111,10 @@ class Person:
 
     def seen(self) -> list[RtpPacket]:
         """Take all pictures that came to this leg."""
-        return self._take({VP8})
+        return self._take({VP8, VP9})
 
     def repeated(self) -> list[RtpPacket]:
-        return self._take({VP8_RTX})
+        return self._take({VP8_RTX, VP9_RTX})
 
     def _take(self, types: set[int]) -> list[RtpPacket]:
         mine = [data for data in self.leg.sent if data[1] & 0x7F in types]
@@ -149,7 +151,9 @@ class House:
         )  # fmt: skip
         self._legs = 0
 
-    def person(self, name: str, *, transport_cc: bool = False, red: bool = True) -> Person:
+    def person(
+        self, name: str, *, transport_cc: bool = False, red: bool = True, pictures: tuple[int, ...] = (VP8, VP8_RTX)
+    ) -> Person:  # fmt: skip
         """Make a participant's next leg; it has no seat yet."""
         self._legs += 1
         base = self._legs * 0x1000
@@ -166,7 +170,7 @@ class House:
                 payload_types=[OPUS, RED] if red else [OPUS], ssrcs=[base + 0x11], extensions=ids, direction="sendrecv"
             ),
             video=MediaAnswer(
-                payload_types=[VP8, VP8_RTX], ssrcs=[base + 0x12, base + 0x13], extensions=ids, direction="sendrecv"
+                payload_types=list(pictures), ssrcs=[base + 0x12, base + 0x13], extensions=ids, direction="sendrecv"
             ),
         )  # fmt: skip
         return Person(self, name, f"leg{self._legs}", offer, answer)

@@ -75,6 +75,12 @@ def vp8(
     return out + bytes((0 if key else 1,)) + body
 
 
+def vp9(picture: int, *, start: bool = True, key: bool = False, body: bytes = b"frame") -> bytes:
+    """Return a VP9 payload with a 15-bit picture ID, without layers (RFC 9628 §4.2)."""
+    first = 0x84 | (0 if key else 0x40) | (0x08 if start else 0)
+    return bytes((first, 0x80 | picture >> 8 & 0x7F, picture & 0xFF)) + body
+
+
 def at_index(index: int, now: float = 0.0, **fields: object) -> RtpPacket:
     """Return a packet whose index is set, as the hold gets it."""
     packet = parsed(rtp(index & 0xFFFF, **fields), now)  # type: ignore[arg-type]

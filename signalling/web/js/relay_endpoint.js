@@ -4,7 +4,8 @@
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
-import {START_MS, lending, voiceFirst} from "./senders.js";
+import {SDP_TEMPLATE} from "./sdp_template.js";
+import {START_MS, lending, pictureCodec, preferring, voiceFirst} from "./senders.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {import("./endpoint.js").EndpointState} EndpointState */
@@ -135,7 +136,7 @@ export class RelayEndpoint {
     this.#limits = limits;
     this.#brake.limit(limits);
     clearTimeout(this.#raise);
-    this.#shape();
+    const shaped = this.#shape();
     const {audio, video} = this.#offer;
     const voice = {
       ...audio, ptimeMs: limits.ptimeMs ?? 20, maxAverageBps: limits.audioMaxBps ?? null, fec: limits.fec ?? true,
@@ -146,6 +147,7 @@ export class RelayEndpoint {
     const before = offerSdp(this.#offer);
     this.#offer = {...this.#offer, audio: voice, video: picture};
     if (offerSdp(this.#offer) !== before) this.#queue(() => this.#reapply());
+    this.#queue(() => shaped.then(() => this.#choose(limits.codec ?? "VP8")));
   }
 
   /** @param {RTCIceServer[]} iceServers fresh TURN credentials, used from the next gathering on */
@@ -214,6 +216,7 @@ export class RelayEndpoint {
     for (const transceiver of this.#pc.getTransceivers()) transceiver.direction = "sendrecv";
     await this.#pc.setLocalDescription();
     this.#answer = answerFields(this.#pc.localDescription?.sdp ?? "");
+    this.#answer.video.payloadTypes = preferring(this.#answer.video.payloadTypes, SDP_TEMPLATE.payload_types);
     // @ts-expect-error not in TypeScript's library: Chromium has it
     if (globalThis.navigator?.connection?.saveData) this.#answer.saveData = true;
     this.#send();
@@ -237,6 +240,14 @@ export class RelayEndpoint {
     await this.#pc.setLocalDescription();
   }
 
+  /** Where the browser can't be told, it sends what the description names first. @param {"VP8" | "VP9"} name */
+  async #choose(name) {
+    const {codecs = ["VP8"]} = this.#offer.video;
+    if (codecs[0] === name || pictureCodec(this.#pc.getTransceivers())) return;
+    this.#offer = {...this.#offer, video: {...this.#offer.video, codecs: [name, ...codecs.filter((each) => each !== name)]}};
+    await this.#reapply();
+  }
+
   /** @param {LegAnswer} [taken] */
   #description(taken) {
     return offerSdp(this.#offer, {pair: this.#pair, version: ++this.#version, ...(taken && {taken})});
@@ -258,7 +269,7 @@ export class RelayEndpoint {
 
   #shape(starting = false) {
     const limits = this.#limits && (this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : lending(this.#limits, this.#lent?.(this.#limits.videoMaxBps) ?? 0));
-    voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
+    return voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
   }
 
   #send() {

@@ -15,6 +15,19 @@ const VIDEO_START_SCALE = 2;
 /** For so long; by then the browser's estimate has seen the link. */
 export const START_MS = 5_000;
 
+/** A machine of so few cores is an old phone: VP9 is said to cost those half as much again, and the voice comes first. */
+const FEW_CORES = 4;
+
+/**
+ * The payload types that a browser took, what it would rather send first: VP9 shows more for the same rate (docs/adr/0016).
+ * @param {number[]} types
+ * @param {Record<string, number>} known
+ */
+export function preferring(types, known) {
+  const first = (globalThis.navigator?.hardwareConcurrency ?? 0) > FEW_CORES ? known["VP9"] : known["VP8"];
+  return [...types].sort((a, b) => Number(b === first) - Number(a === first));
+}
+
 /**
  * Offers only what every browser has: 2.6 KB of description instead of 5.2 (Chromium), without the candidates.
  * @param {RTCRtpTransceiver} transceiver
@@ -31,8 +44,11 @@ export function preferCodecs(transceiver, kind) {
  * @param {RTCRtpTransceiver[]} transceivers
  * @param {{starting?: boolean, limits?: Limits | null, camera?: MediaStreamTrack | null}} [how] `starting`: the picture starts
  *   low; `limits` of the relay take the place of our own; `camera`: the track of the picture, which the sender may not have yet
+ * @returns {Promise<unknown>} once it holds
  */
 export function voiceFirst(transceivers, {starting = false, limits = null, camera = null} = {}) {
+  /** @type {Promise<unknown>[]} */
+  const set = [];
   for (const {sender, receiver} of transceivers) {
     const parameters = sender.getParameters();
     const encoding = parameters.encodings?.[0];
@@ -41,6 +57,7 @@ export function voiceFirst(transceivers, {starting = false, limits = null, camer
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
     if (!audio && limits) {
       holdPicture(encoding, limits, camera ?? sender.track);
+      sendIn(encoding, parameters.codecs ?? [], limits.codec ?? "VP8");
       // Rung and rate say already how large and how often: the rest as browsers do by themselves.
       parameters.degradationPreference = limits.detail ? "maintain-resolution" : "balanced";
     }
@@ -48,8 +65,32 @@ export function voiceFirst(transceivers, {starting = false, limits = null, camer
       encoding.maxBitrate = starting ? VIDEO_START_BPS : VIDEO_MAX_BPS;
       encoding.scaleResolutionDownBy = starting ? VIDEO_START_SCALE : 1;
     }
-    sender.setParameters(parameters).catch(() => {});
+    set.push(sender.setParameters(parameters).catch(() => {}));
   }
+  return Promise.all(set);
+}
+
+/**
+ * What the browser says that it sends the picture in, of what was negotiated; "" where only the description can say it (Firefox).
+ * @param {RTCRtpTransceiver[]} transceivers
+ */
+export function pictureCodec(transceivers) {
+  const sender = transceivers.find(({receiver}) => receiver.track.kind === "video")?.sender;
+  return chosen(sender?.getParameters().encodings?.[0]);
+}
+
+/** @param {(RTCRtpEncodingParameters & {codec?: {mimeType: string}}) | undefined} encoding */
+const chosen = (encoding) => encoding?.codec?.mimeType.slice("video/".length) ?? "";
+
+/**
+ * Chooses without a new description, which could interrupt what comes (RTCRtpEncodingParameters.codec, W3C webrtc-extensions).
+ * @param {RTCRtpEncodingParameters & {codec?: {mimeType: string}}} encoding
+ * @param {RTCRtpCodecParameters[]} negotiated
+ * @param {string} name
+ */
+function sendIn(encoding, negotiated, name) {
+  const codec = negotiated.find(({mimeType}) => mimeType === `video/${name}`);
+  if (codec && chosen(encoding) !== name) encoding.codec = codec;
 }
 
 /** A picture that lends most of its rate is as small as on the rung `glimpse` (media/core/rungs.py): larger ones would stand still. */

@@ -236,7 +236,7 @@ export const RETRY_CODES = [
  * @typedef {object} VideoOffer
  * @property {number} ssrc
  * @property {number} rtxSsrc
- * @property {("VP8"|"VP9")[]} [codecs] The first is what the browser sends.
+ * @property {("VP8"|"VP9")[]} [codecs] The first is what the browser sends until `Limits.codec` says another.
  * @property {number|null} [startKbps] Chromium starts with 300 otherwise and fills a thin link's queue.
  * @property {number|null} [maxKbps]
  */
@@ -257,7 +257,7 @@ export const RETRY_CODES = [
 /**
  * What the browser answered for one kind.
  * @typedef {object} MediaAnswer
- * @property {number[]} payloadTypes In its order of preference; none: it refused the kind.
+ * @property {number[]} payloadTypes What it would rather send first; none: it refused the kind.
  * @property {number[]} ssrcs What it sends with: the stream's, then its retransmissions'. Empty where it does not say.
  * @property {number[]} extensions
  * @property {"inactive"|"recvonly"|"sendonly"|"sendrecv"} direction
@@ -312,6 +312,7 @@ export const RETRY_CODES = [
  * @property {boolean} [fec]
  * @property {boolean} [dtx]
  * @property {"first"|"no"|"yes"} [red]
+ * @property {"VP8"|"VP9"} [codec] Of the picture: what all who look can decode.
  * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} [rung]
  * @property {"back"|"brake"|"loss"|"proved"|"queue"|"rate"|"redundancy"|"silence"|"start"|"watcher"|"wish"} [reason] Why it is this rung, or these settings of it.
  * @property {"receiver"|"sender"|null} [whose] Whose link made it so, or keeps the direction from more; None: nobody's, or not known.

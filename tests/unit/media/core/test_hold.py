@@ -16,8 +16,9 @@ from media.core.hold import (
     voice_wait_s,
 )
 from media.core.rtp import RtpPacket
-from tests.support.rtp_packets import VP8, at_index, vp8
+from tests.support.rtp_packets import VP8, at_index, vp8, vp9
 
+VP9 = 98
 B = 65_536
 """Where the first index is."""
 
@@ -27,7 +28,7 @@ def voice(wait_s: float = 0.1) -> Hold:
 
 
 def picture(wait_s: float = 1.0) -> Hold:
-    return Hold(wait_s, {VP8: VideoCodec.VP8})
+    return Hold(wait_s, {VP8: VideoCodec.VP8, VP9: VideoCodec.VP9})
 
 
 def frame(index: int, number: int, now: float = 0.0, *, key: bool = False, start: bool = True,
@@ -171,6 +172,33 @@ def test_a_gap_of_padding_alone_breaks_no_picture() -> None:
     assert feed(hold, frame(4, 2, 1.0)) == []
     assert [p.index - B for p in hold.expire(1.5)] == [4]
     assert feed(hold, frame(5, 3, 1.6)) == [5]
+
+
+def vp9_frame(index: int, number: int, now: float = 0.0, *, key: bool = False) -> RtpPacket:
+    payload = vp9(number, key=key)
+    return at_index(
+        B + index, now, marker=True, timestamp=number * 6_000, payload_type=VP9, payload=payload
+    )
+
+
+def test_another_codec_goes_on_without_a_gap() -> None:
+    """A sender that changes its codec begins with a key frame; all that follows passes, losses of it count as ever."""
+    hold = picture(0.5)
+    feed(hold, frame(0, 0, key=True))
+    changes = (vp9_frame(1, 1, key=True), vp9_frame(2, 2), frame(3, 3, key=True))
+    assert feed(hold, *changes) == [1, 2, 3]
+    feed(hold, vp9_frame(4, 4, key=True), vp9_frame(6, 6, 1.0))
+    assert hold.expire(1.5) == []
+    assert feed(hold, vp9_frame(7, 7, 1.6, key=True), vp9_frame(8, 8, 1.6)) == [7, 8]
+
+
+def test_a_codec_that_began_in_a_gap_waits_for_its_next_key_frame() -> None:
+    """The lost packet was the key frame, though the picture's number goes on by one."""
+    hold = picture(0.5)
+    feed(hold, frame(0, 0, key=True), frame(1, 1))
+    assert feed(hold, vp9_frame(3, 2, 1.0)) == []
+    assert hold.expire(1.5) == []
+    assert hold.needs_key_frame
 
 
 def test_the_middle_of_a_frame_is_not_padding() -> None:
