@@ -25,7 +25,15 @@ import msgspec
 
 from media.outbox import Outbox, OutboxFull
 from signalling.wire.base import FromClient
-from signalling.wire.legs import CloseLeg, Forwarding, LegBraked, LegSeated, RelayAnswer, Wished
+from signalling.wire.legs import (
+    CloseLeg,
+    Forwarding,
+    LegBraked,
+    LegKnown,
+    LegSeated,
+    RelayAnswer,
+    Wished,
+)
 from signalling.wire.messages import MAX_MESSAGE_BYTES, PROTOCOL_VERSIONS, Error, Hello, Ok, Welcome
 
 _log = logging.getLogger(__name__)
@@ -48,7 +56,7 @@ HEARTBEAT_S = 3.0
 
 _HELLO_ID = 1
 
-Order: TypeAlias = LegSeated | RelayAnswer | Forwarding | CloseLeg | LegBraked | Wished
+Order: TypeAlias = LegSeated | LegKnown | RelayAnswer | Forwarding | CloseLeg | LegBraked | Wished
 """What a node asks of a relay."""
 
 _Said: TypeAlias = Order | Welcome | Ok | Error

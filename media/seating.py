@@ -21,7 +21,7 @@ from typing import get_args
 from media.control import Order
 from media.core.ladder import Reason
 from media.core.limits import Limits
-from media.core.link_probe import Confidence, Mode, outlook
+from media.core.link_probe import Confidence, Mode, Start, outlook
 from media.core.link_probe import start as beginning
 from media.core.rungs import Rung, Wish
 from media.relay.counts import TOTALS, LegCounts
@@ -39,6 +39,7 @@ from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
     LegBraked,
+    LegKnown,
     LegProbed,
     LegSeated,
     LegsMinted,
@@ -73,6 +74,7 @@ _PLAIN = [
     if each not in ("rung", "reason", "whose", "brake")
 ]
 _RUNGS: dict[Rung, wire.RungName] = dict(zip(Rung, get_args(wire.RungName), strict=True))
+_BY_NAME = {name: rung for rung, name in _RUNGS.items()}
 _SOMETIME = 1
 """A message's id is given when it is sent."""
 
@@ -91,6 +93,8 @@ class Seated:
     """What the last one told."""
     moves: int = 0
     """Of the leg's address, when that was."""
+    handed: bool = False
+    """Another relay has told what its link carries: its call goes on here."""
     dark: bool = False
     """Nothing came from it for a while: its link may be another one afterwards."""
 
@@ -225,6 +229,8 @@ class Seating:
                 self._forward(order.consult, frozenset(order.between))
             case CloseLeg():
                 self._close(order.leg)
+            case LegKnown():
+                self._known(order)
             case LegBraked():
                 if (seated := self.seats.get(order.leg)) is not None:
                     self.rooms[seated.seat.consult].braked(order.leg)
@@ -357,7 +363,7 @@ class Seating:
         """Ask what a leg's link carries, while it waits."""
         seated = self.seats[name]
         answer = seated.answer
-        if answer is None or seated.survey is not None:
+        if answer is None or seated.survey is not None or seated.handed:
             return
         if self.rooms[seated.seat.consult].talks(name):
             return
@@ -398,6 +404,21 @@ class Seating:
                 rtt_ms=_ms(rtt_s),
             )
         )
+
+    def _known(self, said: LegKnown) -> None:
+        """Begin where another relay was: what the survey has told until now is less."""
+        seated = self.seats.get(said.leg)
+        if seated is None:
+            return
+        seated.handed = True
+        if seated.survey is not None:
+            seated.survey.stop()
+            seated.survey = None
+        rtt_s = said.rtt_ms / 1e3
+        up = Start(_BY_NAME[said.rung], float(said.up_bps), 0.0, rtt_s)
+        # What comes down is decided by who sends it.
+        down = Start(Rung.OPEN, float(said.down_bps), 0.0, rtt_s)
+        self.rooms[seated.seat.consult].known(said.leg, up, down)
 
     def _tick_surveys(self, now: float) -> bool:
         """Return whether some go on."""
@@ -536,6 +557,8 @@ def _link(leg: LegCounts) -> LegLink:
         down_loss=round(min(1.0, max(0.0, down.loss_ratio)), 4),
         up_bps=round(up.rate_bps) if up.confident else 0,
         down_bps=round(down.rate_bps) if down.confident else 0,
+        up_known_bps=round(up.rate_bps),
+        down_known_bps=round(down.rate_bps),
     )
 
 

@@ -165,7 +165,8 @@ class Seat:
             )
         number = EXTENSION_IDS[TRANSPORT_CC]
         if offer.transport_cc and number in audio.extensions and number in video.extensions:
-            self.down = DownlinkEstimator(self.room.start_bps, self.rtt.smoothed_s, now)
+            known_bps = self.reported.estimate(now).rate_bps
+            self.down = DownlinkEstimator(known_bps, self.rtt.smoothed_s, now)
             self._log = ArrivalLog()
         self.answered = True
 

@@ -142,6 +142,7 @@ class Quality:
         seats = [self._relays.seat_of(relay, link.leg) for link in message.links]
         for seat, link in zip(seats, message.links, strict=True):
             if seat is not None and not seat.standby and seat.left_at is None:
+                self._relays.handover.noted(seat, link, _time())
                 self._link(seat, link)
 
     def _link(self, seat: Seated, link: wire.LegLink) -> None:

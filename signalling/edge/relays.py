@@ -27,6 +27,7 @@ from signalling.core import routes
 from signalling.core.lifecycle import Consult
 from signalling.core.routes import RelayLoad
 from signalling.edge.connections import Connection, Connections, Forward, LegFor, patient_of
+from signalling.edge.handover import Handover
 from signalling.edge.ledger import Ledger
 from signalling.errors import Refused
 from signalling.metrics import Metrics
@@ -154,6 +155,7 @@ class Relays:
         self._spawn = spawn
         self.wishes: dict[ConsultId, dict[ParticipantId, wire.WishName]] = {}
         """What people said last that matters to them; whichever relay forwards their call is told."""
+        self.handover = Handover()
         self.on_news: Callable[[], None] = lambda: None
         """Called when there may be something to do for those who look after the routes."""
 
@@ -435,6 +437,7 @@ class Relays:
         relay.send(
             wire.LegSeated(wire.Seat(leg, want.consult, want.participant, want.instance, want.role))
         )
+        self.handover.tell(relay, seat, _time())
         self._metrics.leg_given(standby=standby)
         self._give(relay, seat)
 
@@ -524,6 +527,8 @@ class Relays:
                 self.close(relay, seat)
             elif not here and not seat.standby and seat.left_at is None:
                 seat.left_at = _time()
+            elif here and seat.standby:
+                self.handover.tell(relay, seat, _time())
         self._forward(relay, consult)
 
     def _forward(self, relay: Relay, consult: Consult) -> None:

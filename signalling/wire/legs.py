@@ -353,6 +353,20 @@ class RelayAnswer(FromServer, frozen=True, tag="leg_answer"):
     answer: LegAnswer
 
 
+class LegKnown(FromServer, frozen=True, tag="leg_known"):
+    """What another relay knew of the link of a leg in a call: this one takes the call over, and begins there.
+
+    Said with the ``seat``, or of a standby leg before ``forwarding``; a leg whose call has begun here knows better.
+    """
+
+    leg: LegId
+    rung: RungName
+    """What its page sent on."""
+    up_bps: Bps
+    down_bps: Bps
+    rtt_ms: Milliseconds
+
+
 class Forwarding(FromServer, frozen=True, tag="forwarding"):
     """Forward between the legs of a consult from now on, those that come later too, or stop doing so."""
 

@@ -72,6 +72,9 @@ class LegLink(Part, frozen=True):
     up_bps: LinkBps
     """What it was seen to carry; 0 = not known, nobody has filled it."""
     down_bps: LinkBps
+    up_known_bps: LinkBps = 0
+    """What the relay reckons with, proved or not: what another one may begin with."""
+    down_known_bps: LinkBps = 0
 
 
 class LegLinks(FromClient, frozen=True, tag="leg_links"):

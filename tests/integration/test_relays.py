@@ -402,6 +402,49 @@ async def test_a_dead_relay(clinic: Clinic, pages: Pages, way: str) -> None:
     assert sorted(other.closed) == sorted(other.ever)
 
 
+@pytest.mark.parametrize("way", ["standby", "drained"])
+async def test_the_next_relay_is_told_what_is_known_of_the_links(
+    clinic: Clinic, pages: Pages, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The last word of each link, of a relay that is dead or drained, goes to the next: to standby legs before forwarding."""
+    if way == "drained":
+        monkeypatch.setattr("signalling.edge.routing.STANDBY_S", 1e9)
+        on = await FakeRelay.start(clinic, "one")
+        call = await relayed_call(clinic, pages)
+        await until(lambda: on.forwarding.get(call.consult))
+        other = await FakeRelay.start(clinic, "two")
+    else:
+        call, on, other = await two_relays(clinic, pages)
+    patient = f"p_{call.consult}"
+    doctor = next(s["participant"] for s in on.seats.values() if s["participant"] != patient)
+    people = {patient: 90_000, doctor: 1_500_000}
+    links = [
+        {"leg": on.seat_of(who)["leg"], "rttMs": 700, "upLoss": 0.0, "downLoss": 0.0, "upBps": 0, "downBps": 0}
+        | {"upKnownBps": up_bps, "downKnownBps": 2 * up_bps}
+        for who, up_bps in people.items()
+    ]  # fmt: skip
+    limits = {"videoMaxBps": 40_000, "rung": "small"}
+    await on.send("limit_leg", leg=links[0]["leg"], limits=limits)
+    await on.send("leg_links", links=links)
+    await on.say_status()
+    if way == "drained":
+        on.draining = True
+    else:
+        await on.lose()
+        leg = first_legs(call.patient)[0]["leg"]
+        await call.patient.send("leg_trouble", consult=call.consult, leg=leg, silentMs=2_000)
+    await until(lambda: len(other.of("leg_known")) >= 2)
+    told = {message["leg"]: message for message in other.of("leg_known")}
+    known = {who: told[other.seat_of(who)["leg"]] for who in people}
+    for who, up_bps in people.items():
+        assert (known[who]["upBps"], known[who]["downBps"]) == (up_bps, 2 * up_bps)
+        assert known[who]["rttMs"] == 700
+    assert [each["rung"] for each in known.values()] == ["small", "open"]
+    kinds = [m["type"] for m in other.messages if m["type"] in {"leg_known", "forwarding"}]
+    if way == "standby":
+        assert kinds.index("forwarding") > max(i for i, k in enumerate(kinds) if k == "leg_known")
+
+
 async def test_trouble_alone_moves_nothing(clinic: Clinic, pages: Pages) -> None:
     """A page whose own link is dead doesn't move a call off a relay that is well."""
     call, on, _ = await two_relays(clinic, pages)

@@ -352,6 +352,8 @@ export const RETRY_CODES = [
  * @property {number} downLoss
  * @property {number} upBps What it was seen to carry; 0 = not known, nobody has filled it.
  * @property {number} downBps
+ * @property {number} [upKnownBps] What the relay reckons with, proved or not: what another one may begin with.
+ * @property {number} [downKnownBps]
  */
 
 /**
@@ -975,6 +977,17 @@ export const RETRY_CODES = [
  */
 
 /**
+ * What another relay knew of the link of a leg in a call: this one takes the call over, and begins there. Said before `forwarding`; a leg whose call has begun here knows better.
+ * @typedef {object} LegKnown
+ * @property {"leg_known"} type
+ * @property {string} leg
+ * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} rung What its page sent on.
+ * @property {number} upBps
+ * @property {number} downBps
+ * @property {number} rttMs
+ */
+
+/**
  * Pieces may be sent under this handle, from `offset` on; with `done` the content is there already.
  * @typedef {object} ContentOpen
  * @property {"content_open"} type
@@ -1039,7 +1052,7 @@ export const RETRY_CODES = [
 
 /**
  * What a page receives.
- * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|ContentOpen|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
+ * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|LegKnown|ContentOpen|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
  */
 
 /**

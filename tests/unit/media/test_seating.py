@@ -3,6 +3,7 @@
 
 import pytest
 
+from media.core.link_probe import Mode
 from media.relay.drops import Drop
 from media.relay.leg import SILENT_S
 from media.relay.leg import LegState as Stage
@@ -12,6 +13,7 @@ from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
     LegAnswer,
+    LegKnown,
     LegProbed,
     LegSeated,
     LegsMinted,
@@ -82,6 +84,45 @@ async def test_what_links_are_like_is_told_every_five_seconds(bench):
     for _ in range(2 * LINKS_S):
         await bench.sweep(1)
     assert len(bench.of(LegLinks)) == 2
+
+
+ANSWER = LegAnswer(
+    ice="u:password",
+    fingerprints=["sha-256 00"],
+    setup="passive",
+    audio=MediaAnswer(payload_types=[111, 63], ssrcs=[1], extensions=[], direction="sendrecv"),
+    video=MediaAnswer(payload_types=[96, 97], ssrcs=[2, 3], extensions=[], direction="sendrecv"),
+)
+
+
+@pytest.mark.parametrize("answered_first", [False, True])
+async def test_a_call_that_is_taken_over_begins_where_it_was(bench, answered_first):
+    """What another relay knew of both links decides the first limits; the link is not measured again meanwhile.
+
+    The patient's 110 kbit/s up and 300 down, of a rung `small`, the specialist's 2 Mbit/s.
+    """
+    legs = bench.pool()[:2]
+    words = [
+        LegKnown(legs[0], "small", 110_000, 300_000, 700),
+        LegKnown(legs[1], "standard", 2_000_000, 2_000_000, 20),
+    ]
+    for leg, participant in zip(legs, ("p_c1", "a_1"), strict=True):
+        bench.seat(leg, participant=participant)
+    steps = [lambda: [bench.seating.ordered(word) for word in words]]
+    steps.insert(
+        0 if answered_first else 1,
+        lambda: [bench.seating.ordered(RelayAnswer(leg, ANSWER)) for leg in legs],
+    )
+    for step in steps:
+        step()
+    bench.seating.ordered(Forwarding("c1", ["p_c1", "a_1"]))
+    told = {each.leg: each.limits for each in bench.of(LimitLeg)}
+    assert [told[leg].rung for leg in legs] == ["small", "medium"]
+    assert told[legs[0]].video_max_bps > 10_000
+    assert told[legs[1]].video_max_bps > 100_000
+    for leg in legs:
+        bench.seating._survey(leg, Mode.FULL)
+        assert bench.seating.seats[leg].survey is None
 
 
 async def test_the_pool_is_filled_up(bench):
