@@ -92,6 +92,13 @@ window.apply = async (audio) => {
   await pc.setLocalDescription();
 };
 
+// What the description names first is what Firefox sends.
+window.reorder = async (codecs) => {
+  offer = {...offer, video: {...offer.video, codecs}};
+  await pc.setRemoteDescription({type: "offer", sdp: offerSdp(offer, {version: ++version})});
+  await pc.setLocalDescription();
+};
+
 window.facts = () => ({...facts, tracks: undefined, context: undefined, state: pc?.connectionState});
 
 window.look = async () => {
@@ -99,13 +106,14 @@ window.look = async () => {
   for (const each of (await pc.getStats()).values()) {
     if (each.type === "inbound-rtp" && each.kind === "video") { report.frames = each.framesDecoded ?? 0; report.nacks = each.nackCount; }
     if (each.type === "inbound-rtp" && each.kind === "audio") { report.packets = each.packetsReceived; report.energy = each.totalAudioEnergy; }
-    if (each.type === "outbound-rtp" && each.kind === "video") { report.keyFrames = each.keyFramesEncoded; report.sent = each.framesEncoded; }
+    if (each.type === "outbound-rtp" && each.kind === "video") { report.keyFrames = each.keyFramesEncoded; report.sent = each.framesEncoded; report.codec = each.codecId; }
     if (each.type === "outbound-rtp" && each.kind === "audio") report.voiceSent = each.packetsSent;
     if (each.type === "transport") Object.assign(report, {
       srtp: each.srtpCipher, dtls: each.dtlsState, role: each.dtlsRole, changes: each.selectedCandidatePairChanges, pair: each.selectedCandidatePairId, tls: each.tlsVersion});
   }
   const stats = await pc.getStats();
   const pair = stats.get(report.pair);
+  report.codec = stats.get(report.codec)?.mimeType;
   report.protocol = pair && stats.get(pair.localCandidateId)?.protocol;
   const video = document.getElementById("remote");
   if (video.videoWidth) {

@@ -233,7 +233,10 @@ async def until_tab(tab: Firefox, fact: Any, within_s: float = 20.0) -> None:
 async def test_firefox_and_chromium_see_and_hear_each_other(
     port: RelayPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Firefox ESR answers the same offer (AES-128-GCM, all it has), meets Chromium, and restarts ICE the same way."""
+    """Firefox ESR answers the same offer (AES-128-GCM, all it has), meets Chromium, and restarts ICE the same way.
+
+    It sends VP9, and VP8 again, when the description names that first.
+    """
 
     async def serve(request: web.Request) -> web.Response:
         body, kind = content(request.path.lstrip("/"))
@@ -279,6 +282,12 @@ async def test_firefox_and_chromium_see_and_hear_each_other(
         await until_tab(tab, lambda before, now: now["energy"] > before["energy"] + 0.05)
         await blue.sees("red")
         await blue.hears(440)
+        for codec in ("VP9", "VP8"):
+            others = [each for each in ("VP8", "VP9") if each != codec]
+            await tab.evaluate(f"reorder({json.dumps([codec, *others])})")
+            await until_tab(tab, lambda _, now, codec=codec: now["codec"] == f"video/{codec}")
+            await blue.sees("red")
+            await until_tab(tab, sees("blue"))
         await tab.evaluate("restart(1)")
         await until(lambda: leg.traffic.restarts == 1, CONNECTED_S)
         await until_tab(tab, sees("blue"))
