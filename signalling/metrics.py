@@ -512,6 +512,7 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "protocol": tuple(TransportProtocol),
     "trigger": tuple(RestartTrigger),
     "recovered": ("yes", "no"),
+    "calls": ("fine", "poor"),
     "result": tuple(dict.fromkeys((*get_args(SignInResult), *get_args(CodeResult)))),
     "operation": get_args(StoreOperation),
     "stage": tuple(

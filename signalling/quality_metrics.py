@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from auth.roles import Role
+from signalling.core.quality_of_posts import PostsQuality
 from signalling.wire.quality import Whose, WordName
 
 IgnoredReason = Literal["too_soon", "no_call"]
@@ -77,6 +79,16 @@ class QualityMetrics:
             ["reason"],
             registry=registry,
         )
+        self.posts = PostsQuality()
+        """Which posts have calls; the metric counts them and names none."""
+        posts = Gauge(
+            "selat_posts_in_calls",
+            "Health posts with ten minutes of listening in the last half hour at this node, by how most of it was.",
+            ["calls"],
+            registry=registry,
+        )
+        posts.labels("fine").set_function(lambda: self.posts.count(monotonic())[0])
+        posts.labels("poor").set_function(lambda: self.posts.count(monotonic())[1])
         for word in get_args(WordName):
             for whose in get_args(Whose):
                 self.seconds.labels(word, whose)

@@ -26,6 +26,7 @@ from signalling.wire.base import FromServer
 from signalling.wire.codes import Code
 from signalling.wire.ids import AccountId, ConnectionId, ConsultId, InstanceId, ParticipantId
 from signalling.wire.legs import LegAnswer, WishName
+from signalling.wire.quality import Whose, WordName
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,15 @@ class LinkOf(Notice, frozen=True, tag="link_of"):
     down_bps: int
 
 
-QualityNotice = ReceptionOf | LinkOf
+class WordOf(Notice, frozen=True, tag="word_of"):
+    """To an operator: a call's worse direction in a word, and whose link it comes from; none = not known any more."""
+
+    consult: str
+    word: WordName | None
+    whose: Whose
+
+
+QualityNotice = ReceptionOf | LinkOf | WordOf
 AnyNotice = Here | Gone | Taken | Forward | LegNotice | QualityNotice
 encode_notice = msgspec.json.Encoder().encode
 decode_notice = msgspec.json.Decoder(AnyNotice).decode
@@ -329,7 +338,7 @@ class Connections:
                     self.on_notice(participant, notice)
                 case WantLeg() | LegFor() | AnswerFor() | TroubleFor() | BrakedFor() | WishFor():
                     self.on_leg_notice(connection, notice)
-                case ReceptionOf() | LinkOf():
+                case ReceptionOf() | LinkOf() | WordOf():
                     self.on_quality_notice(connection, notice)
                 case _:
                     pass

@@ -30,7 +30,9 @@ class History:
         recorded = await self._ledger.store.read(specialist_stream(account))
         events = [ev.decode(r.data) for r in recorded]
         # Who took up again what they had put on hold did one consult, not two.
-        did = sorted({e.consult: e for e in events if isinstance(e, _DID)}.values(), key=lambda e: e.at)
+        did = sorted(
+            {e.consult: e for e in events if isinstance(e, _DID)}.values(), key=lambda e: e.at
+        )
         older = [e for e in reversed(did) if before is None or e.at < before]
         over = {e.consult: e for e in events if isinstance(e, _LEFT)}
         page = [await self._line(e, over.get(e.consult)) for e in older[:PAGE]]

@@ -460,6 +460,16 @@ class Push:
         if found:
             self._queue_changed, self._lists = True, None
 
+    def tell_operators(self, notice: AnyNotice) -> None:
+        """Tell the operators who are connected to other nodes, if any are."""
+        for account in self._house.accounts():
+            operator = ParticipantId(account.id)
+            if account.role is Role.OPERATOR and operator not in self._connections:
+                self.spawn(self._tell_one(operator, notice))
+
+    async def _tell_one(self, participant: ParticipantId, notice: AnyNotice) -> None:
+        await self._connections.tell(participant, notice)
+
     def refresh_board(self) -> None:
         """Show operators the board with the next tick: a call's word has changed."""
         self._queue_changed = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from auth.roles import Role
@@ -21,6 +22,7 @@ from signalling.edge.connections import (
     LinkOf,
     QualityNotice,
     ReceptionOf,
+    WordOf,
     patient_of,
 )
 from signalling.edge.ledger import Ledger, Step
@@ -40,6 +42,10 @@ SPACING_S = 2.0
 """Between two receptions of one page; pages send one in five, or one at once when a microphone is taken."""
 SPACING_SLACK_S = 0.1
 """What sent them apart may come together a little."""
+WORD_AGAIN_S = 30.0
+"""Operators at other nodes are told a call's word when it changes, and again after this, for those who came since."""
+WORD_KEPT_S = 75.0
+"""What another node said of a call is shown for so long: one of its repeats may be lost."""
 
 
 class Quality:
@@ -61,6 +67,10 @@ class Quality:
         self._push = push
         push.word_of = self.word_of
         self._calls: dict[ConsultId, CallQuality] = {}
+        self._told_at: dict[ConsultId, float] = {}
+        """When operators elsewhere were told of a call last."""
+        self._elsewhere: dict[ConsultId, tuple[WordOf, float]] = {}
+        """Words of calls that have no side here, and until when they hold."""
         ledger.listeners.consult.append(self._on_consult)
         connections.on_quality_notice = self._on_notice
 
@@ -69,13 +79,19 @@ class Quality:
         return {wire.Reception: self._received, wire.LegLinks: self._linked}
 
     def word_of(self, consult: ConsultId) -> tuple[wire.WordName, wire.Whose] | None:
-        """Return a call's worse direction in a word, and whose link it comes from ."""
+        """Return a call's worse direction in a word, and whose link it comes from."""
         call = self._calls.get(consult)
-        return call.worst() if call is not None else None
+        if call is not None:
+            return call.worst()
+        said, until = self._elsewhere.get(consult, (None, 0.0))
+        if said is None or said.word is None or _time() > until:
+            return None
+        return said.word, said.whose
 
     def _on_consult(self, step: Step) -> None:
         if step.consult.state not in CALL:
-            self._calls.pop(step.consult.id, None)
+            for known in (self._calls, self._told_at, self._elsewhere):
+                known.pop(step.consult.id, None)
 
     # -- what pages say ----------------------------------------------------------------------------------------------
 
@@ -123,6 +139,10 @@ class Quality:
         self._say(call, consult, now)
 
     def _count(self, consult: Consult, role: str, measured: Measured) -> None:
+        if consult.post is not None and measured.word is not None:
+            self._metrics.quality.posts.add(
+                consult.post, measured.word, measured.seconds, monotonic()
+            )
         self._metrics.quality.received(
             Role(role), "relayed" if consult.relay else "direct", measured
         )
@@ -177,9 +197,16 @@ class Quality:
     def _on_notice(self, connection: Connection, notice: QualityNotice) -> None:
         """Another node tells what it was told of a call in which this participant is."""
         consult = self._ledger.known(ConsultId(notice.consult))
-        if consult is None or consult.state not in CALL or notice.role not in QUALITY_OF:
+        if consult is None or consult.state not in CALL:
             return
-        if isinstance(notice, LinkOf):
+        if not isinstance(notice, WordOf) and notice.role not in QUALITY_OF:
+            return
+        if isinstance(notice, WordOf):
+            before = self.word_of(consult.id)
+            self._elsewhere[consult.id] = notice, _time() + WORD_KEPT_S
+            if self.word_of(consult.id) != before:
+                self._push.refresh_board()
+        elif isinstance(notice, LinkOf):
             self._take_link(consult, notice)
         else:
             received = wire.unpack(notice.data)  # judged by the node that was told
@@ -197,8 +224,14 @@ class Quality:
             said = call.news(consult.id, role, connection.id, now)
             if said is not None:
                 connection.send(said)
-        if call.worst() != before:
+        word = call.worst()
+        if word != before:
             self._push.refresh_board()
+        if _participant(consult, ev.PATIENT) not in self._connections:
+            return  # the patient's node tells the others
+        if word != before or now - self._told_at.get(consult.id, 0.0) > WORD_AGAIN_S:
+            self._told_at[consult.id] = now
+            self._push.tell_operators(WordOf(consult.id, *(word or (None, "unknown"))))
 
 
 def _participant(consult: Consult, role: str) -> ParticipantId:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from signalling.core import quality_of_posts
 from signalling.edge import quality
+from signalling.wire.ids import PostCode
 from tests.support.clinic import QUICK, Call, Clinic, config, open_clinic
 from tests.support.fake_relay import FakeRelay, Page
 from tests.support.peer import Message, Peer
@@ -174,6 +176,55 @@ async def test_two_nodes(no_leaks: None, redis_server: RedisServer, tmp_path: Pa
         assert b.metric("voice_score_ratio_count", role="specialist", **route) > 0
         assert a.metric("voice_score_ratio_count", role="specialist", **route) == 0
         assert b.metric("voice_score_ratio_count", role="patient", **route) == 0
+
+
+@pytest.mark.redis
+async def test_the_board_of_a_third_node_has_the_word(
+    no_leaks: None, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator elsewhere sees the word of a call that has no side there; one who comes later too; it goes with the call."""
+    redis_server.command("FLUSHALL")
+    monkeypatch.setattr(quality, "WORD_AGAIN_S", 0.2)
+    settings = config(tmp_path, redis_server.url, consult=QUICK)
+    async with (
+        open_clinic(settings) as a,
+        open_clinic(settings) as b,
+        open_clinic(settings) as third,
+    ):
+        operator = await third.operator()
+        call = await a.call(elsewhere=b)
+
+        def words(board: Peer) -> list[str | None]:
+            return [c.get("quality") for c in (board.of("board") or [{}])[-1].get("calls", [])]
+
+        async with asyncio.timeout(10):
+            while words(operator) != ["poor"]:
+                await both(call, packed(LOSSY), packed(), rounds=1)
+                await asyncio.sleep(0.05)
+        late = await third.operator()
+        async with asyncio.timeout(10):
+            while words(late) != ["poor"]:
+                await both(call, packed(LOSSY), packed(), rounds=1)
+                await asyncio.sleep(0.05)
+        await call.specialist.done("end", consult=call.consult, outcome="advice")
+        await operator.wait_until(lambda: words(operator) == [])
+
+
+async def test_posts_are_counted_and_not_named(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the patient's side and the specialist's received counts for the patient's post; no post is in the metrics."""
+    monkeypatch.setattr(quality_of_posts, "LEAST_S", 20.0)
+    specialist = await clinic.specialist()
+    call = await clinic.connect(await clinic.patient(post=PostCode("MTW-01")), specialist)
+    await both(call, packed(LOSSY), packed())
+    await call.patient.wait_until(lambda: last(call.patient).get("mine", {}).get("word") == "poor")
+    for _ in range(20):
+        await both(call, packed(LOSSY), packed(LOSSY), rounds=1)
+    await call.patient.request("ping")
+    await call.specialist.request("ping")
+    assert clinic.metric("posts_in_calls", calls="poor") == 1
+    assert clinic.metric("posts_in_calls", calls="fine") == 0
 
 
 async def test_a_word_is_small(clinic: Clinic) -> None:
