@@ -255,10 +255,10 @@ class Contents:
         upload.ack_timer = None
         if upload.over or len(upload.pending) > PENDING_HIGH_BYTES:
             return
-        waited_s = asyncio.get_running_loop().time() - upload.newest_at
+        at = asyncio.get_running_loop().time()
         upload.acked = upload.received
         upload.connection.socket.send_bytes(
-            wire.acknowledgement(upload.handle, upload.received, upload.kept, waited_s)
+            wire.acknowledgement(upload.handle, upload.received, upload.kept, upload.newest_at, at)
         )
 
     async def _store(self, upload: _Upload, *, all_of_it: bool = False) -> None:

@@ -10,11 +10,13 @@ Pieces are binary frames of the same WebSocket, in both directions alike (networ
 in ``content_read`` for what is fetched. ``offset`` is where the data belongs in the content. The server acknowledges what is
 sent in binary frames too, for the way back is as thin as the way there::
 
-    0        1        2                 4                                   8                                   12
-    | frame  | waited | handle          | offset                            | kept                              |
+    0        1        2                 4                8                12               16
+    | frame  | waited | handle          | offset         | kept           | arrived        |
 
 ``frame`` is 2. Everything below ``offset`` has arrived, everything below ``kept`` is durable; ``waited`` is how long the newest
-piece had been there, in steps of 4 ms (255: that or more), so that the sender knows the round trip. Nothing else is binary.
+piece had been there, in steps of 4 ms (255: that or more), so that the sender knows the round trip; ``arrived`` is when it came,
+in milliseconds of a clock of the server's that goes round, so that the sender sees a queue on the way there and none on the way
+back (RFC 6817). Nothing else is binary.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ PIECE: Final = 1
 ACK: Final = 2
 """A binary frame of the server that acknowledges pieces."""
 HEADER: Final = struct.Struct("!BBHI")
-ACK_FRAME: Final = struct.Struct("!BBHII")
+ACK_FRAME: Final = struct.Struct("!BBHIII")
 WAITED_STEP_S: Final = 0.004
 """Of ``waited``: 255 steps are a second."""
 MAX_PIECE_BYTES: Final = 16_384
@@ -63,10 +65,19 @@ class ContentView(Part, frozen=True):
     """The key of the sharper picture that this one announces."""
 
 
-def acknowledgement(handle: int, offset: int, kept: int, waited_s: float) -> bytes:
-    """Return the frame that says what has arrived, what of it is durable, and how long the newest piece had waited."""
-    waited = min(255, int(waited_s / WAITED_STEP_S))
-    return ACK_FRAME.pack(ACK, waited, handle, offset, kept)
+def acknowledgement(handle: int, offset: int, kept: int, arrived_at: float, now: float) -> bytes:
+    """Return the frame that says what has arrived, what of it is durable, and when the newest piece came.
+
+    Args:
+        handle: Of the content.
+        offset: Everything below has arrived.
+        kept: Everything below is durable.
+        arrived_at: When the newest piece came; seconds of any clock.
+        now: By the same clock.
+    """
+    waited = min(255, int((now - arrived_at) / WAITED_STEP_S))
+    arrived_ms = int(arrived_at * 1_000) % 2**32
+    return ACK_FRAME.pack(ACK, waited, handle, offset, kept, arrived_ms)
 
 
 # -- From clients ----------------------------------------------------------------------------------------------------

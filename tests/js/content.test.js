@@ -10,12 +10,13 @@ import {pass, stage, unstage} from "./fakes.js";
 
 /** @param {number} handle @param {number} offset @param {number} [waited] in steps of 4 ms */
 function ack(handle, offset, waited = 0) {
-  const view = new DataView(new ArrayBuffer(12));
+  const view = new DataView(new ArrayBuffer(16));
   view.setUint8(0, 2);
   view.setUint8(1, waited);
   view.setUint16(2, handle);
   view.setUint32(4, offset);
   view.setUint32(8, offset);
+  view.setUint32(12, (Date.now() + 3_000_000_000) >>> 0); // a clock of its own, soon to go round
   return view.buffer;
 }
 
@@ -370,11 +371,25 @@ test("a reader keeps to the limits of a call too", async () => {
 
 test("the pace grows with a short round trip and yields to a queue", () => {
   const pace = new Pace(() => null);
-  for (let turn = 0; turn < 40; turn++) pace.acknowledged(1_200, 200, turn * 50);
+  for (let turn = 0; turn < 40; turn++) pace.acknowledged(1_200, 200, 100, turn * 50);
   assert.equal(pace.waitMs(40_000, 1_200, 0), 0);
-  for (let turn = 0; turn < 20; turn++) pace.acknowledged(1_200, 900, 2_000 + turn * 50);
+  for (let turn = 0; turn < 20; turn++) pace.acknowledged(1_200, 900, 800, 2_000 + turn * 50);
   assert.equal(pace.waitMs(40_000, 1_200, 0), Infinity);
   assert.equal(pace.waitMs(0, 8_192, 0), 0, "one piece may always go");
+});
+
+test("in a call a queue on the way back changes nothing, one on the way there does", () => {
+  const fresh = () => {
+    const pace = new Pace(() => 64_000);
+    for (let turn = 0; turn < 100; turn++) pace.acknowledged(800, 650, 325, turn * 200);
+    return pace;
+  };
+  const back = fresh();
+  for (let turn = 0; turn < 20; turn++) back.acknowledged(800, 1_100, 325, 20_000 + turn * 200);
+  assert.equal(back.waitMs(12_000, 400, Infinity), 0);
+  const there = fresh();
+  for (let turn = 0; turn < 20; turn++) there.acknowledged(800, 1_100, 775, 20_000 + turn * 200);
+  assert.equal(there.waitMs(12_000, 400, Infinity), Infinity);
 });
 
 test("a JPEG is left with the picture alone", () => {

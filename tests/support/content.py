@@ -94,7 +94,7 @@ def kept(peer: Peer, handle: int) -> int:
 def _acks(peer: Peer, handle: int) -> list[tuple[int, int]]:
     frames = [f for f in peer.frames if f[0] == ACK]
     told = [ACK_FRAME.unpack(frame) for frame in frames]
-    return [(offset, kept) for _, _, of, offset, kept in told if of == handle]
+    return [(offset, kept) for _, _, of, offset, kept, _ in told if of == handle]
 
 
 def closed(peer: Peer, handle: int) -> Message | None:

@@ -23,7 +23,7 @@
 const PIECE_HEADER_BYTES = 8;
 const PIECE = 1;
 const ACK = 2;
-const ACK_BYTES = 12;
+const ACK_BYTES = 16;
 /** How long the newest piece had been at the server is told in steps of this. */
 const WAITED_STEP_MS = 4;
 /** The server gathers acknowledgements for so long (ACK_LATE_S there); what it makes a sender wait is not the link's. */
@@ -45,6 +45,8 @@ const WINDOW_FIRST_BYTES = 4_800;
 const WINDOW_MAX_BYTES = 131_072;
 /** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms) … */
 const QUEUE_MS = 100;
+/** The shortest way there is that of the last two such spans: clocks drift apart by 50 ms in ten minutes. */
+const WAY_SPAN_MS = 120_000;
 /** … if so many acknowledgements in a row show it: one alone may be jitter, or a loss that TCP repaired. */
 const SEEN = 4;
 /** In a call: what may be on its way at first, and though there is a queue; what is added in a round trip after one was seen. */
@@ -114,8 +116,11 @@ export class Pace {
   #rate;
   /** In a call: what may be on its way. */
   #callBytes = CALL_FIRST_BYTES;
-  /** The newest round trips. @type {number[]} */
+  /** What the newest took the way there, by two clocks. @type {number[]} */
   #recent = [];
+  /** The shortest of this span and of the one before. @type {(number | null)[]} */
+  #shortest = [null, null];
+  #spanAt = 0;
   /** When there was a queue last, in a call. */
   #yieldedAt = 0;
   /** How many times the limits a quiet way has shown that it takes. */
@@ -165,21 +170,36 @@ export class Pace {
 
   /**
    * @param {number} bytes acknowledged @param {number} tookMs since the newest of them was sent, without its wait at the server
+   * @param {number} wayMs what it took there, by two clocks: only its changes mean something; 32 bits
    * @param {number} now
    */
-  acknowledged(bytes, tookMs, now) {
+  acknowledged(bytes, tookMs, wayMs, now) {
     this.rttMs = this.rttMs ? this.rttMs * 0.75 + tookMs * 0.25 : tookMs;
     this.#baseMs = Math.min(this.#baseMs || Infinity, tookMs);
-    this.#recent = [...this.#recent.slice(1 - SEEN), tookMs];
     const rate = this.#allowed();
     if (rate !== null) {
-      const standing = Math.min(...this.#recent) - this.#baseMs;
-      this.#askMore(tookMs - this.#baseMs, standing, now);
+      const newest = this.#queueMs(wayMs, now);
+      this.#recent = [...this.#recent.slice(1 - SEEN), newest];
+      const standing = Math.min(...this.#recent);
+      this.#askMore(newest, standing, now);
       return this.#keepCallClear(bytes, rate, standing, now);
     }
     const queued = tookMs - this.#baseMs;
     if (queued <= QUEUE_MS) this.#windowBytes = Math.min(WINDOW_MAX_BYTES, this.#windowBytes + bytes);
     else this.#windowBytes = Math.max(WINDOW_FIRST_BYTES, this.#windowBytes * Math.max(0.5, 1 - (queued - QUEUE_MS) / 1_000));
+  }
+
+  /** How much longer than the shortest this way was: a queue there, whatever the way back does. @param {number} wayMs @param {number} now */
+  #queueMs(wayMs, now) {
+    const way = wayMs | 0;
+    if (now - this.#spanAt > WAY_SPAN_MS) {
+      this.#shortest = [null, this.#shortest[0] ?? null];
+      this.#spanAt = now;
+    }
+    const [own = null, before = null] = this.#shortest;
+    if (own === null || ((way - own) | 0) < 0) this.#shortest[0] = way;
+    const known = this.#shortest[0] ?? way;
+    return Math.max((way - known) | 0, before === null ? 0 : (way - before) | 0);
   }
 
   /** @param {number} queued what the newest round trip shows @param {number} standing what the last ones show @param {number} now */
@@ -214,6 +234,8 @@ export class Pace {
     this.#callBytes = CALL_FIRST_BYTES;
     this.#boost = 1;
     this.#recent = [];
+    this.#shortest = [null, null];
+    this.#spanAt = 0;
     this.#baseMs = this.rttMs = this.#nextAt = this.#yieldedAt = 0;
   }
 }
@@ -329,7 +351,7 @@ export class Contents {
     const view = new DataView(data);
     if (view.getUint8(0) === ACK) {
       const mine = data.byteLength === ACK_BYTES && view.getUint16(2) === this.#current?.handle;
-      if (mine) this.#acknowledged(view.getUint32(4), view.getUint8(1) * WAITED_STEP_MS);
+      if (mine) this.#acknowledged(view.getUint32(4), view.getUint8(1) * WAITED_STEP_MS, view.getUint32(12));
       return;
     }
     this.#reads.get(view.getUint16(2))?.push({offset: view.getUint32(4), data: new Uint8Array(data, PIECE_HEADER_BYTES)});
@@ -444,14 +466,18 @@ export class Contents {
     }
   }
 
-  /** @param {number} offset @param {number} waitedMs of the newest piece, before it was acknowledged */
-  #acknowledged(offset, waitedMs) {
+  /**
+   * @param {number} offset
+   * @param {number} waitedMs of the newest piece, before it was acknowledged
+   * @param {number} arrivedMs of it, by a clock of the server's
+   */
+  #acknowledged(offset, waitedMs, arrivedMs) {
     const current = this.#current;
     if (!current || offset <= current.acked) return;
     const now = Date.now();
     let sentAt = 0;
     while (current.marks[0] && current.marks[0][0] <= offset) sentAt = /** @type {[number, number]} */ (current.marks.shift())[1];
-    if (sentAt) this.#pace.acknowledged(offset - current.acked, Math.max(1, now - sentAt - waitedMs), now);
+    if (sentAt) this.#pace.acknowledged(offset - current.acked, Math.max(1, now - sentAt - waitedMs), arrivedMs - sentAt, now);
     current.acked = offset;
     this.arrived.set(current.parcel.key, offset);
     this.#options.onchange();
