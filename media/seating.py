@@ -380,6 +380,7 @@ class Seating:
             seated.known,
         )
         self._surveying.add(name)
+        self.port.udp.exact = True
         self._ticker.start()
 
     def _surveyed(self, name: str, now: float) -> None:
@@ -428,7 +429,8 @@ class Seating:
                 self._surveying.discard(name)
             elif not seated.survey.tick(now):
                 self._surveyed(name, now)
-        return bool(self._surveying)
+        self.port.udp.exact = bool(self._surveying)
+        return self.port.udp.exact
 
     def _look_again(self, now: float) -> None:
         """Measure again, lightly, the links of those who wait whose address has changed or who were away."""

@@ -12,6 +12,7 @@ import errno
 import socket
 import struct
 import sys
+from array import array
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from media.relay.drops import Drop, Drops
@@ -30,6 +31,8 @@ SO_TIMESTAMPNS: Final = 35
 """Linux, not in ``socket``: the kernel says when a packet came, as a timespec on CLOCK_REALTIME."""
 _STAMP = struct.Struct("Niiqq")
 """A cmsghdr (cmsg(3)) with its timespec."""
+_ROOMS = memoryview(array("L", [_CONTROL_BYTES] * BATCH))
+_NO_ROOMS = memoryview(array("L", [0] * BATCH))
 _MAPPED: Final = "::ffff:"
 _C = """
 struct iovec { void *iov_base; size_t iov_len; };
@@ -46,8 +49,8 @@ class Wire(Protocol):
 
     held: bool
     """While it is, what is sent may wait for ``flush``."""
-    stamped_at: float
-    """CLOCK_REALTIME at which the kernel got the first datagram of the last timed ``receive``; 0: it does not say."""
+    stamps: Sequence[float]
+    """CLOCK_REALTIME at which the kernel got each datagram of the last ``receive``, if it was timed and the kernel says so."""
     packets_sent: int
 
     def receive(self, *, timed: bool = False) -> Sequence[tuple[bytes, Address]]:
@@ -104,6 +107,8 @@ class _Slots:
         step = ffi.sizeof("struct mmsghdr")
         every = memoryview(ffi.buffer(headers))
         self.taken = every.cast("I")[ffi.offsetof("struct mmsghdr", "msg_len") // 4 :: step // 4]
+        room = ffi.offsetof("struct msghdr", "msg_controllen")
+        self.rooms = every.cast("L")[room // 8 :: step // 8]
         self.lengths = memoryview(ffi.buffer(vectors)).cast("L")[1::2]
 
 
@@ -128,26 +133,27 @@ class Batches:
         self._name_bytes = 28 if self._is_6 else 16  # sockaddr_in6, sockaddr_in
         self._in = _Slots(ffi, self._name_bytes)
         self._out = _Slots(ffi, self._name_bytes)
-        self._control = ffi.new("char[]", _CONTROL_BYTES)
-        self._first = self._in.headers[0].msg_hdr
-        self._first.msg_control = self._control
+        notes = self._kept = ffi.new("char[]", BATCH * _CONTROL_BYTES)
+        self._notes = ffi.buffer(notes)
+        for place in range(BATCH):
+            self._in.headers[place].msg_hdr.msg_control = notes + place * _CONTROL_BYTES
         self._waiting = 0
         self._drops = drops
         self.held = False
-        self.stamped_at = 0.0
+        self.stamps: Sequence[float] = ()
         self.packets_sent = 0
 
     def receive(self, *, timed: bool = False) -> Sequence[tuple[bytes, Address]]:
         """See ``Wire``."""
         slots = self._in
         if timed:
-            self._first.msg_controllen = _CONTROL_BYTES
+            slots.rooms[:] = _ROOMS
         count: int = self._recvmmsg(
             self._descriptor, slots.headers, BATCH, socket.MSG_DONTWAIT, self._ffi.NULL
         )
         if timed:
-            self.stamped_at = self._stamp() if count > 0 else 0.0
-            self._first.msg_controllen = 0
+            self.stamps = self._stamped(count)
+            slots.rooms[:] = _NO_ROOMS
         if count <= 0:  # nothing, or an earlier datagram's ICMP error, which reading has cleared
             return ()
         octets, names, name_bytes = slots.octets, slots.names, self._name_bytes
@@ -159,12 +165,16 @@ class Batches:
             name_at += name_bytes
         return found
 
-    def _stamp(self) -> float:
-        if self._first.msg_controllen >= _STAMP.size:
-            _, level, kind, whole, parts = _STAMP.unpack_from(self._ffi.buffer(self._control))
-            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                return float(whole + parts / 1e9)
-        return 0.0
+    def _stamped(self, count: int) -> Sequence[float]:
+        stamps = []
+        for place in range(count):
+            if self._in.rooms[place] < _STAMP.size:
+                return ()
+            _, level, kind, whole, parts = _STAMP.unpack_from(self._notes, place * _CONTROL_BYTES)
+            if level != socket.SOL_SOCKET or kind != SO_TIMESTAMPNS:
+                return ()
+            stamps.append(whole + parts / 1e9)
+        return stamps
 
     def send(self, data: bytes, address: Address) -> None:
         """See ``Wire``."""
@@ -219,7 +229,7 @@ class Singles:
         self._view = memoryview(self._buffer)
         self._drops = drops
         self.held = False
-        self.stamped_at = 0.0
+        self.stamps: Sequence[float] = ()
         self.packets_sent = 0
 
     def receive(self, *, timed: bool = False) -> Sequence[tuple[bytes, Address]]:
@@ -261,7 +271,7 @@ class Closed:
     def __init__(self, drops: Drops) -> None:
         self._drops = drops
         self.held = False
-        self.stamped_at = 0.0
+        self.stamps: Sequence[float] = ()
         self.packets_sent = 0
 
     def receive(self, *, timed: bool = False) -> Sequence[tuple[bytes, Address]]:

@@ -22,7 +22,7 @@ from media.relay.datagrams import BATCH, SO_TIMESTAMPNS, Address, Closed, Wire, 
 from media.relay.drops import Drops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from media.relay.demux import Demultiplexer
     from media.relay.leg import Leg
@@ -37,6 +37,10 @@ WINDOW = 64
 one in two of them."""
 BUFFER_BYTES = 4 << 20
 """Asked of the kernel for each direction; it gives what net.core.rmem_max allows. 80 ms of 400 Mbit/s."""
+STUN_ANSWER = b"\x01"
+"""What success and error begin with (RFC 8489 §5); nothing else that a browser sends does."""
+LATE_MAX_S = 2.0
+"""A loop that is held up longer has other troubles."""
 SAMPLE_EVERY = 32
 """Wake-ups between two packets whose delay is taken: several a second with one call."""
 
@@ -102,6 +106,9 @@ class UdpPort:
         """Called now and then with the seconds from a packet's arrival in the kernel to the end of its handling."""
         self.on_gathered: Callable[[], None] = _nothing
         """Called after each reading in the rhythm: for what is done by time, together with what came."""
+        self.exact = False
+        """Whether answers to our checks are told with the time that the kernel got them, not that of being read: while a link is
+        measured. A relay without a core of its own reads a whole train at once."""
         self._wake_ups = 0
         self._judged_at = 0.0
         self._judged_packets = 0
@@ -212,28 +219,38 @@ class UdpPort:
         """Handle what has come; what is written meanwhile goes out together."""
         wire, paths, receive = self.wire, self._paths, self._demux.receive
         self._wake_ups += 1
-        timed = self._wake_ups % SAMPLE_EVERY == 0
+        sampled = self._wake_ups % SAMPLE_EVERY == 0
+        exact = self.exact
+        timed = sampled or exact
         wire.held = True
         try:
             for _ in range(DRAIN_BATCHES):
                 found = wire.receive(timed=timed)
                 self.packets_received += len(found)
                 now = time.monotonic()
-                for data, address in found:
+                instants = self._instants(now) if exact else ()
+                for place, (data, address) in enumerate(found):
                     path = paths.get(address)
                     if path is None:
                         # Nobody's, and gone after this packet unless it proves to be a leg's.
                         path = UdpPath(self, address)
-                    receive(data, path, now)
+                    came = instants and data[:1] == STUN_ANSWER
+                    receive(data, path, instants[place] if came else now)
                 wire.flush()
-                if timed and wire.stamped_at:
-                    timed = False
-                    delay = time.clock_gettime(time.CLOCK_REALTIME) - wire.stamped_at
+                if sampled and wire.stamps:
+                    sampled = False
+                    delay = time.clock_gettime(time.CLOCK_REALTIME) - wire.stamps[0]
                     self.on_delay(max(0.0, delay))  # the clock may have been set in between
                 if len(found) < BATCH or self.wire is not wire:
                     return
         finally:
             wire.held = False
+
+    def _instants(self, now: float) -> Sequence[float]:
+        """Return when the kernel got what was just read, on our clock; nothing if it does not say."""
+        behind = now - time.clock_gettime(time.CLOCK_REALTIME)
+        # The clock may have been set in between: nothing comes from the future, or from long ago.
+        return [max(now - LATE_MAX_S, min(now, at + behind)) for at in self.wire.stamps]
 
 
 def _nothing() -> None:

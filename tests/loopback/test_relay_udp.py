@@ -2,7 +2,9 @@
 """The relay's UDP socket itself."""
 
 import asyncio
+import itertools
 import socket
+import time
 
 from media.relay.drops import Drop
 from tests.support.relay_peer import relay, until
@@ -42,3 +44,23 @@ async def test_a_busy_socket_may_be_closed():
             port.udp.close()
             port.udp.close()
             assert not port.udp.gathers
+
+
+async def test_what_is_read_late_is_told_with_the_time_that_it_came():
+    """While links are measured: three answers 40 ms apart, read at once by a loop that was held up, stay 40 ms apart."""
+    async with relay() as port:
+        came = []
+        port.demux.receive = lambda data, path, at: came.append((data[:1], at))
+        port.udp._demux = port.demux
+        port.udp.exact = True
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as browser:
+            browser.connect(("127.0.0.1", port.udp_port))
+            for _ in range(3):
+                browser.send(bytes([1, 1]) + bytes(30))
+                time.sleep(0.04)
+            browser.send(bytes([128]) * 20)
+            await until(lambda: len(came) == 4)
+        answers = [at for kind, at in came if kind == b"\x01"]
+        assert [later - at >= 0.039 for at, later in itertools.pairwise(answers)] == [True, True]
+        assert answers[-1] - answers[0] < 0.5
+        assert came[-1][1] >= answers[-1] + 0.039, "all else is handled at the time of being read"
