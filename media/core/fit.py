@@ -28,6 +28,9 @@ from media.core.rungs import (
 FIT_SHARE: Final = 0.85
 """Of a link's rate, what is aimed at with a picture: 39 on 48 and 44 on 64 kbit/s dropped nothing and
 left the queue at 34-49 ms (measured); above it frames of uneven size queue."""
+THIN_FIT_SHARE: Final = 0.8
+THIN_BPS: Final = 100_000.0
+"""The same of a thin link: one frame is 40 ms of it, and with jitter its rate is known to a tenth (64 for 72, in virtual time)."""
 ENTER_SHARE: Final = 0.9
 """Of a link's rate, what the next rung may take at least before it is entered."""
 STAY_SHARE: Final = 0.97
@@ -38,6 +41,14 @@ LONG_RTT_S: Final = 0.3
 CALM_RATIO: Final = 0.4
 """Of the loss that switches redundancy on, where it goes off: a burst of 180 ms moves the smoothed loss
 by 3 % (`media.core.bwe.losses`), and it must not toggle."""
+KEEP_SHARE: Final = 0.75
+BETTER_RATIO: Final = 1.2
+"""Of the picture's good rate, what a voice must leave to it to stay, and over it, what a better one must leave to come: each
+change of frame length is a renegotiation and a gap in the voice, and on 64 kbit/s there were ten a minute (measured)."""
+BETTER_SHARE: Final = 0.8
+"""Of a link's rate, what a better voice may take of it without a picture; it stays up to `STAY_SHARE`."""
+LARGE_QUEUE_S: Final = 0.3
+"""While so much stands before the voice, it doesn't become a better one."""
 STILL_BYTES: Final = 6_000
 """A still of about 320x240 in WebP, chosen: 4.8 kbit/s each 10 s."""
 STILL_S: Final = 10.0
@@ -155,8 +166,10 @@ def short_link(
     return None
 
 
-def fit(rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...]) -> Sending:
-    """Return what the rung sends on this path.
+def fit(
+    rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...], before: Voice | None = None
+) -> Sending:
+    """Return what the rung sends on this path; of voices that fit rather the one that is sent `before`.
 
     It aims at `FIT_SHARE` of each link and at no more than is usable now; it takes up to `STAY_SHARE`
     where the rung's least needs that. Whether the rung fits at all is the caller's to know.
@@ -168,8 +181,8 @@ def fit(rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...]) -> Sending
     long_way = sum(link.rtt_s for link in path) >= LONG_RTT_S
     voices = spec.long_way if long_way else spec.voices
     if picture is None:
-        return _speak(spec, voices, wish, path, copies)
-    voice = _voice_beside(picture, voices, path, copies)
+        return _speak(spec, voices, wish, path, copies, before)
+    voice = _voice_beside(picture, voices, path, copies, before)
     rate = max(picture.low_bps, min(picture.high_bps, _room(picture, voice, path, copies)))
     return Sending(
         rung,
@@ -183,47 +196,76 @@ def fit(rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...]) -> Sending
     )
 
 
-def _target_bps(link: Link) -> float:
-    return min(FIT_SHARE * link.rate_bps, link.usable_bps)
+def fit_bps(link: Link) -> float:
+    """Return what of a link is aimed at with a picture."""
+    share = FIT_SHARE if link.rate_bps >= THIN_BPS else THIN_FIT_SHARE
+    return min(share * link.rate_bps, link.usable_bps)
+
+
+def _stands(path: Path) -> bool:
+    return any(link.queue_s > LARGE_QUEUE_S for link in path)
 
 
 def _room(picture: Picture, voice: Voice, path: Path, copies: tuple[bool, ...]) -> float:
     """Return the encoder's rate that the scarcest link leaves beside a voice."""
     return min(
         picture_rate_bps(
-            picture, _target_bps(link) - voice_wire_bps(voice, int(copies[index])), link.loss_ratio
+            picture, fit_bps(link) - voice_wire_bps(voice, int(copies[index])), link.loss_ratio
         )
         for index, link in enumerate(path)
     )
 
 
 def _voice_beside(
-    picture: Picture, voices: tuple[Voice, ...], path: Path, copies: tuple[bool, ...]
+    picture: Picture,
+    voices: tuple[Voice, ...],
+    path: Path,
+    copies: tuple[bool, ...],
+    before: Voice | None,
 ) -> Voice:
     """Return the best voice that leaves the picture a good rate, else the cheapest."""
+    ratio = BETTER_RATIO if before in voices else 1.0
     for voice in voices[:-1]:
-        if _room(picture, voice, path, copies) >= picture.good_bps:
+        if voice == before:
+            ratio = KEEP_SHARE
+        if _room(picture, voice, path, copies) >= ratio * picture.good_bps:
             return voice
+        if voice == before:
+            ratio = 1.0
     return voices[-1]
 
 
 def _speak(
-    spec: Spec, voices: tuple[Voice, ...], wish: Wish, path: Path, copies: tuple[bool, ...]
+    spec: Spec,
+    voices: tuple[Voice, ...],
+    wish: Wish,
+    path: Path,
+    copies: tuple[bool, ...],
+    before: Voice | None,
 ) -> Sending:
     """Fit a voice alone: copies before sound quality, if any of it fits with copies."""
 
     def cost(voice: Voice, index: int, *, copy: bool) -> float:
         return voice_wire_bps(voice, int(copy and copies[index]))
 
+    ladder = (*voices, CHEAP_PROTECTED) if spec.rung is Rung.VOICE else voices
+
     # Without a picture nothing comes in bursts: the share of a link that may be entered is enough.
     def affordable(voice: Voice, *, copy: bool) -> bool:
+        share = ENTER_SHARE
+        if before in ladder and voice != before:
+            better = ladder.index(voice) < ladder.index(before)
+            if better and _stands(path):
+                return False
+            share = BETTER_SHARE if better else ENTER_SHARE
+        elif before in ladder:
+            share = STAY_SHARE
         return all(
-            cost(voice, index, copy=copy) <= ENTER_SHARE * link.rate_bps
+            cost(voice, index, copy=copy) <= share * link.rate_bps
             for index, link in enumerate(path)
         )
 
     chosen, copy = voices[-1], False
-    ladder = (*voices, CHEAP_PROTECTED) if spec.rung is Rung.VOICE else voices
     options = [(voice, True) for voice in ladder] if any(copies) else []
     for option, with_copy in (*options, *((voice, False) for voice in voices)):
         if affordable(option, copy=with_copy):

@@ -84,6 +84,9 @@ COPIES_SHARE: Final = 1.08
 """Of a link's rate, what a rung may take at least with copies before it is left for them: its cost is that of
 continuous speech (people pause for a third of the time), and the rate is known to a twentieth."""
 
+COPIES_ENTER_SHARE: Final = 1.0
+"""The same before it is entered."""
+
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
 and a link just short of a rung would be probed for ever."""
@@ -179,6 +182,8 @@ class State:
     """A wish or a ceiling has not been acted on yet."""
     whose: Side | None = None
     """Whose link keeps it from the next rung; None: nobody's, or not known."""
+    excused: float = _NEVER
+    """When a brake was last taken for something passing."""
 
     @property
     def rung(self) -> Rung:
@@ -191,7 +196,10 @@ def begin(rung: Rung, path: Path, now: float, wish: Wish = Wish.MOTION) -> State
     lost_at = _at_first(path, now)
     copies = tuple(now - at < KEEP_COPIES_S for at in lost_at)
     rung = min(rung, _ceiling(wish, Rung.OPEN, lossy=False))
-    rung = _highest(rung, wish, path, copies)
+    rung = _highest(rung, wish, path, protected(path, ()))
+    # Copies for losses that nobody has seen yet take a picture only if they would have to go soon anyway.
+    while rung > Rung.VOICE and short_link(rung, wish, path, copies, COPIES_SHARE) is not None:
+        rung = Rung(rung - 1)
     state = State(fit(rung, wish, path, copies), wish, Rung.OPEN, now, copies, lost_at=lost_at)
     return replace(state, whose=_whose(state, path))
 
@@ -210,7 +218,16 @@ def braked(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     """Take the page's report that it has stopped the picture: only `decide` raises it again."""
     if state.rung <= Rung.VOICE:
         return state, None
-    return _down(state, Rung.VOICE, Reason.BRAKE, Side.SENDER, path, now)
+    state = _noted(state, path, now)
+    down, move = _down(state, Rung.VOICE, Reason.BRAKE, Side.SENDER, path, now)
+    fits = short_link(state.rung, state.wish, path, state.protected, COPIES_SHARE) is None
+    stands = any(link.queue_s > LARGE_QUEUE_S for link in path)
+    if fits and not stands and now - state.excused >= RELAPSE_S:
+        # What is known of the links says otherwise: reports were lost, or a queue is gone already. Once that is believed.
+        down = replace(
+            down, relapses=state.relapses, relapsed=state.relapsed, excused=now, back_to=state.rung
+        )
+    return down, move
 
 
 def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
@@ -375,11 +392,12 @@ def _next_fits(state: State, path: Path) -> bool:
         return False
     share = STAY_SHARE if state.rung < state.back_to else ENTER_SHARE
     # With all copies that may soon be wanted, or a little more loss takes the rung away again.
-    copies = protected(path, (True,) * len(path))
+    soon = protected(path, (True,) * len(path))
+    copies = tuple(a or b for a, b in zip(soon, state.protected, strict=True))
     rung, wish = Rung(state.rung + 1), state.wish
     if short_link(rung, wish, path, (False,) * len(path), share) is not None:
         return False
-    return short_link(rung, wish, path, copies, STAY_SHARE) is None
+    return short_link(rung, wish, path, copies, COPIES_ENTER_SHARE) is None
 
 
 def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Side | None] | None:
@@ -438,7 +456,7 @@ def _down(
     back_to = Rung.TEXT
     if reason is Reason.SILENCE:
         back_to = max(before, state.back_to)
-    sending = fit(target, state.wish, path, state.protected)
+    sending = fit(target, state.wish, path, state.protected, state.sending.voice)
     state = replace(
         state, sending=sending, since=now, relapses=tuple(relapses), relapsed=tuple(relapsed),
         fits_since=None, queue_since=None, back_to=back_to, adjusted=now, whose=whose,
@@ -451,7 +469,7 @@ def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     rung = Rung(before + 1)
     reason = Reason.BACK if rung <= state.back_to else Reason.PROVED
     entered = tuple(now if i == rung else at for i, at in enumerate(state.entered))
-    sending = fit(rung, state.wish, path, state.protected)
+    sending = fit(rung, state.wish, path, state.protected, state.sending.voice)
     state = replace(
         state, sending=sending, since=now, entered=entered, fits_since=None, adjusted=now,
         adjusted_up=now, asked=False,
@@ -466,7 +484,7 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     if state.silent and not state.asked:
         return state, None
     sending = state.sending
-    target = fit(state.rung, state.wish, path, state.protected)
+    target = fit(state.rung, state.wish, path, state.protected, sending.voice)
     if target == sending:
         return replace(state, asked=False) if state.asked else state, None
     if state.asked:

@@ -251,7 +251,8 @@ class Room:
         size = seat.probing.due(now)
         if size < 0:
             seat.probing = None
-        elif size and seat.picture is not None:
+        elif size and seat.picture is not None and not len(seat.pacer):
+            # What waits for its turn goes first: padding before it let a picture stand for seconds (in virtual time).
             seat.picture.probe(size, now)
 
     def _look(self, now: float) -> None:
@@ -333,7 +334,8 @@ class Room:
             copies = state.protected[index] if index < len(state.protected) else False
             watcher.protect(link, state.sending, wanted=copies)
             if link.rate_bps < path[0].rate_bps * AHEAD_RATIO:
-                watcher.probe(min(PROBE_MAX_BPS, next_bps(state, link, copy=copies)), now)
+                wanted_bps = min(PROBE_MAX_BPS, next_bps(state, link, copy=copies))
+                watcher.probe(wanted_bps, state.sending.wire_bps(link, int(copies)), now)
 
     def _moved(self, seat: Seat, limits: Limits | None, move: Move | None) -> None:
         if move is not None:

@@ -231,10 +231,7 @@ class Seat:
         layout = packet.layout
         shift = layout.transport_cc_shift
         if shift >= 0:
-            number = packet.extension >> shift & 0xFFFF
-            self._absent.came(number)
-            if self._rules and self._log is not None:
-                self._log.received(number, now)
+            self._numbered(packet.extension >> shift & 0xFFFF, now)
         if payload_type in VOICE_TYPES:
             source = self._voice
             self.up_budget.voice(size + OVERHEAD_BYTES, now)
@@ -252,18 +249,24 @@ class Seat:
         voice = source is self._voice
         sent = packet.extension >> shift & 0xFFFFFF if shift >= 0 else -1
         timestamp = packet.timestamp
-        if not source.sinks:
-            self.room.unwatched(source, now)
-        if self._absent.any:
-            self._look_for_absent(source, packet, now)
+        if self._absent.any or not source.sinks:
+            self._look_after(source, packet, now)
         after_loss = source.receive(packet, now)
         if sent >= 0:
             self.up.received(sent, size, now, after_loss=after_loss)
         elif voice:
             self.up.received_voice(timestamp, size, now, after_loss=after_loss)
 
-    def _look_for_absent(self, source: Source, packet: RtpPacket, now: float) -> None:
-        """Ask for what the picture must lack, without waiting for its next packet."""
+    def _numbered(self, number: int, now: float) -> None:
+        """Note a packet's transport-wide number (hot path)."""
+        self._absent.came(number)
+        if self._rules and self._log is not None:
+            self._log.received(number, now)
+
+    def _look_after(self, source: Source, packet: RtpPacket, now: float) -> None:
+        """Find out who should watch a source; ask for what the picture must lack, without waiting for its next packet."""
+        if not source.sinks:
+            self.room.unwatched(source, now)
         absent, picture = self._absent, self._picture
         absent.explained(source.gap_before(packet))
         if source is self._voice and picture is not None and (count := absent.take()):
@@ -542,12 +545,12 @@ class Seat:
         if self.picture is not None:
             self.picture.cache.age_s = useful_s(self.rtt.smoothed_s)
 
-    def probe(self, wanted_bps: float, now: float) -> None:
-        """Find out whether the way to the browser carries this, unless that is under way."""
-        if self.down is None or self.picture is None or self.probing is not None:
+    def probe(self, wanted_bps: float, sending_bps: float, now: float) -> None:
+        """Find out whether the way to the browser carries this, unless that is under way, or something waits for it."""
+        if self.down is None or self.picture is None or self.probing is not None or len(self.pacer):
             return
         wanted_bps = min(wanted_bps, most_bps(self.downlink(now)))
-        plan = self.down.probe(wanted_bps, now)
+        plan = self.down.probe(wanted_bps, now, sending_bps)
         if plan is not None:
             self.probing = Probing(plan, now)
 

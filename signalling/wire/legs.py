@@ -166,7 +166,7 @@ class Brake(Part, frozen=True, kw_only=True):
     no_report_ms: Milliseconds
     """Nothing new was heard of what it sends (``remote-inbound-rtp``) for so long."""
     round_trip_ms: Milliseconds
-    """Or the round trip was longer than this at ``polls`` looks in a row, ``poll_ms`` apart."""
+    """Or the round trip was longer than this in ``polls`` new reports in a row, looked for each ``poll_ms``."""
     polls: Annotated[int, msgspec.Meta(ge=1, le=10)]
     poll_ms: Milliseconds
 

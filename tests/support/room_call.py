@@ -203,7 +203,7 @@ class Browser:
         limits, person = self.limits, self.person
         bps, fps = limits.video_max_bps, limits.video_max_fps or 15
         self.call.later(1 / fps, self.picture)
-        if not self.on or bps < 10_000:
+        if not self.on or not bps:
             return
         key, self.key_wanted = self.key_wanted, False
         mean = bps / 8 / fps

@@ -97,9 +97,9 @@ class DownlinkEstimator:
         """Return what is known now; to be asked a few times a second."""
         return self.watch.estimate(now)
 
-    def probe(self, wanted_bps: float, now: float) -> ProbePlan | None:
+    def probe(self, wanted_bps: float, now: float, sending_bps: float = 0.0) -> ProbePlan | None:
         """Return what to send beside the media to learn whether more is possible."""
-        return self.watch.probe(wanted_bps, now)
+        return self.watch.probe(wanted_bps, now, sending_bps)
 
     def _offset(self, reference: int) -> int:
         """Return the ticks by which the receiver's clock has wrapped so far, less this reference's."""

@@ -115,8 +115,8 @@ export class Brake {
       this.#report = report;
       this.#reportedAt = now;
       this.#rttMs = rttMs;
+      this.#high = rttMs > roundTripMs ? this.#high + 1 : 0; // the same report seen again says nothing new
     }
-    this.#high = rttMs > roundTripMs ? this.#high + 1 : 0;
     if (now - this.#reportedAt <= noReportMs && this.#high < polls) return;
     this.pulled = true;
     this.#dark = this.#options.silent();

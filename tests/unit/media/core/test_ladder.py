@@ -210,6 +210,23 @@ def test_the_pages_brake_is_raised_by_the_ladder_only() -> None:
     assert braked(begin(Rung.VOICE, path, 0.0), path, 0.0)[1] is None
 
 
+def test_a_brake_that_the_link_gives_no_reason_for_is_excused_once() -> None:
+    """Reports that were lost: from voice back to where it was in half a second each; again within 30 s it counts as a relapse."""
+    path = (link(600e3),)
+    before = settled(600e3)
+    state, _ = braked(before, path, 0.0)
+    assert state.relapses == before.relapses
+    state, moves, _ = run(state, lambda _: path, 4)
+    assert state.rung is before.rung
+    assert {move.reason for move in steps(moves)} == {Reason.BACK}
+    again, _ = braked(state, path, 20.0)
+    assert max(again.relapses) == 1
+    full = (link(600e3, queue_s=0.5),)
+    assert max(braked(state, full, 40.0)[0].relapses) == max(before.relapses)  # entered long ago
+    _, moves, _ = run(braked(state, full, 40.0)[0], lambda _: path, 4, 40.0)
+    assert {move.reason for move in steps(moves)} == {Reason.PROVED}
+
+
 def test_brake_thresholds_follow_the_link() -> None:
     """A page on 800 ms waits longer than one on 50; without a picture there is nothing to stop."""
     short = brake(settled(600e3), (link(600e3, rtt_s=0.05),), 0.05)
@@ -370,6 +387,16 @@ def test_silence_and_brakes_are_somebodys() -> None:
     _, move = decide(wished(state, Wish.VOICE), path, 0.2)
     assert move is not None
     assert move.whose is None
+
+
+def test_a_voice_is_not_changed_for_a_little() -> None:
+    """A rate that goes up and down by a tenth around where a better voice fits: one change of frame length at most in a minute."""
+    for middle in (34e3, 41e3, 46e3, 52e3, 60e3, 70e3):
+        look = lambda now, middle=middle: (link(middle * (1.1 if now % 6 < 3 else 0.9), 0.02, 0.5),)  # noqa: E731
+        state, _, _ = run(begin(Rung.VOICE, look(0.0), 0.0), look, 30)
+        _, moves, _ = run(state, look, 60, 30.0)
+        voices = [state.sending.voice, *(move.sending.voice for move in moves)]
+        assert sum(a != b for a, b in pairwise(voices)) <= 1, middle
 
 
 # -- any link
