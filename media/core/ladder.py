@@ -15,7 +15,7 @@ from typing import Final
 
 from media.core.bwe.arrivals import SILENCE_S
 from media.core.bwe.capacity import DRAIN_S, LARGE_QUEUE_S
-from media.core.bwe.delay import MAX_THRESHOLD_S
+from media.core.bwe.delay import MAX_THRESHOLD_S, THRESHOLD_S
 from media.core.bwe.watch import WINDOW_S
 from media.core.fit import (
     ENTER_SHARE,
@@ -90,6 +90,9 @@ COPIES_ENTER_SHARE: Final = 1.0
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
 and a link just short of a rung would be probed for ever."""
+CALM_RATIO: Final = 1.5
+CALM_LOSS: Final = 0.01
+"""A way that carries half again of what is sent and loses next to nothing: it would have to shrink by a third at once."""
 FRESH_S: Final = 10.0
 """After an outage the smoothed loss still contains it: 0.3 of a slice of 2 s, 0.27 at first, 0.06 after
 8 s (`media.core.bwe.losses`)."""
@@ -256,6 +259,29 @@ def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
         if waited >= _hold_s(state, path):
             return _up(state, path, now)
     return _adjust(state, path, now)
+
+
+def is_calm(state: State, path: Path, wire_bps: float) -> bool:
+    """Tell whether nothing is likely to be decided soon: no queue, loss or silence, room on every way, no rung to be entered.
+
+    Below `standard` never: there the link rules, and each look may find that it carries more.
+
+    Args:
+        state: Of the direction.
+        path: As for `decide`.
+        wire_bps: What is sent.
+    """
+    if state.rung < Rung.STANDARD or state.fits_since is not None:
+        return False
+    if state.asked or state.silent or state.lossy:
+        return False
+    return all(
+        link.rate_bps >= CALM_RATIO * wire_bps
+        and link.queue_s <= THRESHOLD_S
+        and link.loss_ratio <= CALM_LOSS
+        and link.silence_s <= HEARD_S
+        for link in path
+    )
 
 
 def next_bps(state: State, link: Link, *, copy: bool = False) -> float:
