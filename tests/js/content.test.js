@@ -79,7 +79,7 @@ class Far {
         this.contents?.receiveBytes(frame(fields.handle, fields.offset + at, data.subarray(fields.offset + at, end)).buffer);
       }
       resolve({type: "ok"});
-    }, this.link.rttMs));
+    }, this.link.rttMs + (type === "content_read" ? (fields.bytes * 8_000) / this.link.bps : 0)));
   }
 
   /** @param {any} fields @param {(reply: any) => void} resolve @param {(error: Error) => void} reject */
@@ -365,8 +365,22 @@ test("a reader keeps to the limits of a call too", async () => {
   });
   await go(12_000);
   await reading;
-  assert.ok(took > 2_400 && took < 8_000, `${took} ms for 3 s at 16 kbit/s`);
-  assert.ok(far.asked.every(([, fields]) => fields.bytes <= 1_200 && fields.pieceBytes === 400));
+  assert.ok(took > 1_500 && took < 8_000, `${took} ms for 3 s at 16 kbit/s`);
+  assert.ok(far.asked.every(([, fields]) => fields.bytes <= 3_000 && fields.pieceBytes === 400), "little at a time on a thin way down");
+});
+
+test("who reads over a wide way down isn't held to what the way up allows", async () => {
+  rate = 60_000;
+  const contents = page({bps: 50_000_000, rttMs: 20});
+  far.whole.set("k1", bytes(1_000_000));
+  const from = Date.now();
+  let took = 0;
+  const reading = contents.read({consult: "c1", key: "k1", bytes: 1_000_000, mime: "image/jpeg"}).then(() => {
+    took = Date.now() - from;
+  });
+  await go(20_000);
+  await reading;
+  assert.ok(took < 10_000, `${took} ms; at 60 kbit/s it would be 133 s`);
 });
 
 test("the pace grows with a short round trip and yields to a queue", () => {

@@ -68,6 +68,9 @@ const BOOST_LONG = 1.01;
 const BOOST_LONG_MAX = 3;
 const BOOST_BACK = 0.7;
 const BOOST_AGAIN_MS = 3_000;
+/** What is read grows and shrinks by so much with each answer. */
+const READ_BOOST = 1.5;
+const READ_BOOST_MAX = 64;
 /** While nothing may be sent, and when the browser has not handed on what it was given. */
 const ASK_AGAIN_MS = 500;
 const DRAIN_MS = 20;
@@ -368,12 +371,14 @@ export class Contents {
     const out = new Uint8Array(what.bytes);
     let have = 0;
     let want = WINDOW_FIRST_BYTES;
+    let quickest = Infinity;
+    let boost = 1;
     while (have < what.bytes) {
       if (!this.#options.link.open()) await new Promise((resolve) => this.#sleepers.push(() => resolve(undefined)));
       const rate = this.#options.rate();
       const pieceBytes = rate !== null && rate < THIN_BPS ? SMALL_PIECE_BYTES : PIECE_BYTES;
-      // In a call as much as the limits allow in a round trip; else what comes within a second.
-      const most = rate === null ? want : Math.max(pieceBytes, (rate / 8_000) * Math.max(this.#options.link.rttMs(), 250));
+      // In a call as much as the limits allow in a round trip, and more while that comes at once; else what comes within a second.
+      const most = rate === null ? want : Math.max(pieceBytes, (rate / 8_000) * Math.max(this.#options.link.rttMs(), 250)) * boost;
       const asked = Date.now();
       const got = await this.#fetch(what, have, Math.min(Math.floor(most), 65_536, what.bytes - have), pieceBytes);
       for (const {offset, data} of got) {
@@ -384,8 +389,12 @@ export class Contents {
       if (got.length) onprogress?.(have / what.bytes);
       const took = Date.now() - asked;
       want = took < 1_000 ? Math.min(65_536, want * 2) : Math.max(PIECE_BYTES, want / 2);
+      if (rate === null) continue;
       // Where nothing may go while voice runs, a little does nevertheless: a person waits for it.
-      if (rate !== null) await pause(Math.max(0, ((have ? most : 0) * 8_000) / Math.max(rate, 4_000) - took));
+      await pause(Math.max(0, ((have ? most : 0) * 8_000) / (Math.max(rate, 4_000) * boost) - took));
+      // The limits are of the way up: the way down of who reads may be a city's.
+      quickest = Math.min(quickest, took);
+      boost = took - quickest <= QUEUE_MS ? Math.min(READ_BOOST_MAX, boost * READ_BOOST) : Math.max(1, boost / 2);
     }
     if (what.sha256 && (await sha256(out)) !== what.sha256) throw new Error("content_hash");
     return new Blob([out], {type: what.mime});
