@@ -49,6 +49,8 @@ BETTER_SHARE: Final = 0.8
 """Of a link's rate, what a better voice may take of it without a picture; it stays up to `STAY_SHARE`."""
 LARGE_QUEUE_S: Final = 0.3
 """While so much stands before the voice, it doesn't become a better one."""
+ONE_COPY_RATIO: Final = 1.5
+"""More than one copy costs by the rate that was asked for (speech fills 0.9 of it), and less than two."""
 STILL_BYTES: Final = 6_000
 """A still of about 320x240 in WebP, chosen: 4.8 kbit/s each 10 s."""
 STILL_S: Final = 10.0
@@ -204,6 +206,20 @@ def fit_bps(link: Link) -> float:
 
 def _stands(path: Path) -> bool:
     return any(link.queue_s > LARGE_QUEUE_S for link in path)
+
+
+def copies_bps(sending: Sending, link: Link) -> float:
+    """Return what copies of the voice may take of a receiver's link.
+
+    One copy what the ladder keeps for it; a second one only of what is aimed at with a picture, or it fills what the picture
+    was to leave free (on 64 kbit/s it made a queue of half a second, in virtual time).
+    """
+    plain_bps = sending.wire_bps(link, 0)
+    kept_bps = STAY_SHARE * link.rate_bps - plain_bps
+    if sending.voice is None:
+        return kept_bps
+    one_bps = voice_wire_bps(sending.voice, 1) - voice_wire_bps(sending.voice, 0)
+    return min(kept_bps, max(ONE_COPY_RATIO * one_bps, fit_bps(link) - plain_bps))
 
 
 def _room(picture: Picture, voice: Voice, path: Path, copies: tuple[bool, ...]) -> float:

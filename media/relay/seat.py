@@ -17,7 +17,7 @@ from media.core.bwe.uplink import UplinkEstimator
 from media.core.cache import useful_s
 from media.core.direction import Direction
 from media.core.extensions import ABS_SEND_TIME, TRANSPORT_CC, ExtensionMap
-from media.core.fit import STAY_SHARE
+from media.core.fit import copies_bps
 from media.core.pacer import Pacer
 from media.core.reports import RoundTrip, round_trip_s
 from media.core.rewrite import SenderClock
@@ -525,7 +525,7 @@ class Seat:
     def protect(self, link: Link, sending: Sending, *, wanted: bool) -> None:
         """Write the voice to the browser with the copies that the ladder has reserved room for."""
         if self.voice is not None:
-            spare_bps = STAY_SHARE * link.rate_bps - sending.wire_bps(link, 0)
+            spare_bps = copies_bps(sending, link)
             self.voice.protect(link.loss_ratio, spare_bps, wanted=wanted)
 
     def look(self, now: float) -> None:

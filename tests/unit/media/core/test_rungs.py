@@ -11,6 +11,7 @@ from media.core.fit import (
     STAY_SHARE,
     THIN_FIT_SHARE,
     Link,
+    copies_bps,
     fit,
     least_bps,
     protected,
@@ -185,6 +186,18 @@ def test_the_scarcest_link_decides() -> None:
     sending = fit(Rung.GLIMPSE, Wish.MOTION, path, copies)
     assert sending.copies == 0  # the relay makes the watcher's
     assert sending.wire_bps(path[1], 1) <= FIT_SHARE * 64e3 + 1
+
+
+def test_a_second_copy_is_not_paid_by_what_must_stay_free() -> None:
+    """On 64 kbit/s beside a picture that has what is left of 80 %: one copy, not two; on 150 two."""
+    for rate, two in ((64e3, False), (150e3, True)):
+        link = clean(rate, 0.06, 0.5)
+        sending = fit(Rung.GLIMPSE, Wish.MOTION, (clean(1e6), link), (False, True))
+        assert sending.voice is not None
+        copy_bps = 0.9 * sending.voice.opus_bps
+        spare_bps = copies_bps(sending, link)
+        assert spare_bps > copy_bps
+        assert (spare_bps >= 2 * copy_bps) is two
 
 
 @given(rates, losses, st.floats(0, 1), st.sampled_from(Wish), st.sampled_from(Rung))
