@@ -26,6 +26,7 @@ from signalling.edge.commands import Commands
 from signalling.edge.connections import Connections
 from signalling.edge.consults import Consults
 from signalling.edge.contents import Contents
+from signalling.edge.direct import Direct
 from signalling.edge.gate import Gate
 from signalling.edge.house import House
 from signalling.edge.keyfile import KeyFile, SecretsUnusable, code_pepper, read_master_key
@@ -159,7 +160,8 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     push = Push(ledger, house, connections)
     relays = Relays(ledger, connections, metrics, push.spawn)
     routing = Routing(relays, ledger, connections, push, metrics, config.media.route)
-    legs = Legs(ledger, connections, push, routing)
+    direct = Direct(ledger, connections, push, metrics)
+    legs = Legs(ledger, connections, push, routing, direct)
     spools = Spools(ledger, metrics)
     contents = Contents(ledger, spools, connections, push, metrics)
     keyfile, pepper = known.keyfile, code_pepper(known.master_key)

@@ -31,6 +31,7 @@ from auth.roles import Role
 from signalling.quality_metrics import IgnoredReason, QualityMetrics, RouteName
 from signalling.wire import messages
 from signalling.wire.codes import Code
+from signalling.wire.legs import RungName, RungReason
 from signalling.wire.quality import Whose, WordName
 from signalling.wire.terms import (
     CandidateType,
@@ -529,6 +530,7 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "route": get_args(RouteName),
     "word": get_args(WordName),
     "whose": get_args(Whose),
-    "reason": (*get_args(FallbackReason), *get_args(IgnoredReason)),
+    "reason": (*get_args(FallbackReason), *get_args(IgnoredReason), *get_args(RungReason)),
+    "rung": get_args(RungName),
 }
 """The closed list behind each label; ``version`` alone, of ``selat_build_info``, is one fixed value per build."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from auth.roles import Role
 from signalling.core.quality_of_posts import PostsQuality
+from signalling.wire.legs import RungName, RungReason
 from signalling.wire.quality import Whose, WordName
 
 IgnoredReason = Literal["too_soon", "no_call"]
@@ -89,6 +90,17 @@ class QualityMetrics:
         )
         posts.labels("fine").set_function(lambda: self.posts.count(monotonic())[0])
         posts.labels("poor").set_function(lambda: self.posts.count(monotonic())[1])
+        self.moves = Counter(
+            "selat_direct_moves",
+            "On route direct: moves of the ladder by the rung that was moved to, or stayed on with other settings, and why.",
+            ["rung", "reason"],
+            registry=registry,
+        )
+        self.ways_ignored = Counter(
+            "selat_ways_ignored",
+            "Messages on the way between two browsers that were not counted: without a call on route direct.",
+            registry=registry,
+        )
         for word in get_args(WordName):
             for whose in get_args(Whose):
                 self.seconds.labels(word, whose)
@@ -129,3 +141,11 @@ class QualityMetrics:
     def not_counted(self, reason: IgnoredReason) -> None:
         """What a page said of what it received was not counted."""
         self.ignored.labels(reason).inc()
+
+    def direct_moved(self, rung: RungName, reason: RungReason) -> None:
+        """The ladder of a call on route direct made a move."""
+        self.moves.labels(rung, reason).inc()
+
+    def way_not_counted(self) -> None:
+        """What a page said of its way to another browser came without such a call."""
+        self.ways_ignored.inc()

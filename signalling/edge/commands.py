@@ -41,6 +41,7 @@ from signalling.metrics import Metrics
 from signalling.store.base import Content, ContentId
 from signalling.wire import base, codec
 from signalling.wire import content as wire_content
+from signalling.wire import direct as wire_direct
 from signalling.wire import legs as wire_legs
 from signalling.wire import messages as m
 from signalling.wire import quality as wire_quality
@@ -86,6 +87,7 @@ PERMISSIONS: Mapping[type[base.FromClient], Action | None] = {
     wire_legs.LegProbed: Action.SERVE_MEDIA,
     wire_legs.Braked: Action.NEGOTIATE,
     wire_legs.Wish: Action.NEGOTIATE,
+    wire_direct.Way: Action.REPORT,
 }
 """Who may send what, by way of ``auth.roles``; ``hello`` is the gate's."""
 _PERMITTED: Mapping[Role, Collection[type]] = {

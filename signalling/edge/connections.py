@@ -160,7 +160,18 @@ class WordOf(Notice, frozen=True, tag="word_of"):
 
 
 QualityNotice = ReceptionOf | LinkOf | WordOf
-AnyNotice = Here | Gone | Taken | Forward | LegNotice | QualityNotice
+
+
+class WayOf(Notice, frozen=True, tag="way_of"):
+    """To one side of a call on route ``direct``: what the other side's page counted (``wire.direct.Way``), and wishes."""
+
+    consult: str
+    role: str
+    data: str
+    wish: WishName | None
+
+
+AnyNotice = Here | Gone | Taken | Forward | LegNotice | QualityNotice | WayOf
 encode_notice = msgspec.json.Encoder().encode
 decode_notice = msgspec.json.Decoder(AnyNotice).decode
 
@@ -230,6 +241,7 @@ class Connections:
         self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
         self.on_leg_notice: Callable[[Connection, LegNotice], None] = lambda _c, _n: None
         self.on_quality_notice: Callable[[Connection, QualityNotice], None] = lambda _c, _n: None
+        self.on_way_notice: Callable[[Connection, WayOf], None] = lambda _c, _n: None
 
     def __len__(self) -> int:
         """Return how many participants are connected here."""
@@ -338,10 +350,16 @@ class Connections:
                     self.on_notice(participant, notice)
                 case WantLeg() | LegFor() | AnswerFor() | TroubleFor() | BrakedFor() | WishFor():
                     self.on_leg_notice(connection, notice)
-                case ReceptionOf() | LinkOf() | WordOf():
-                    self.on_quality_notice(connection, notice)
+                case ReceptionOf() | LinkOf() | WordOf() | WayOf():
+                    self._take_figures(connection, notice)
                 case _:
                     pass
+
+    def _take_figures(self, connection: Connection, notice: QualityNotice | WayOf) -> None:
+        if isinstance(notice, WayOf):
+            self.on_way_notice(connection, notice)
+        else:
+            self.on_quality_notice(connection, notice)
 
     async def renew(self) -> None:
         """Keep the leases of this node's participants, for ever. A lost lease is taken again."""

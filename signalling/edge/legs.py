@@ -29,6 +29,7 @@ from signalling.edge.connections import (
     WishFor,
     patient_of,
 )
+from signalling.edge.direct import Direct
 from signalling.edge.ledger import Ledger, Step
 from signalling.edge.push import Push
 from signalling.edge.relays import Relay, Relays, Want
@@ -74,9 +75,15 @@ class Legs:
     """One per node."""
 
     def __init__(
-        self, ledger: Ledger, connections: Connections, push: Push, routing: Routing
+        self,
+        ledger: Ledger,
+        connections: Connections,
+        push: Push,
+        routing: Routing,
+        direct: Direct,
     ) -> None:
-        """Listen to the ledger and to other nodes."""
+        """Listen to the ledger and to other nodes; ``direct`` looks after calls that have no relay."""
+        self.direct = direct
         self.relays: Relays = routing.relays
         self.steering = Steering(routing.relays)
         self.steering.on_outlook = self._outlook_known
@@ -104,6 +111,7 @@ class Legs:
             **self.steering.handlers(),
             wire.Braked: self._braked,
             wire.Wish: self._wished,
+            **self.direct.handlers(),
         }
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -147,6 +155,8 @@ class Legs:
         consult = self._ledger.consults.get(consult_id) if consult_id is not None else None
         if consult is None:
             return
+        if not consult.relay:
+            self.direct.came(connection)
         if consult.relay:
             self._ask(consult, connection.participant, resumed=connection.resumed)
         elif len(self.relays):
@@ -242,8 +252,8 @@ class Legs:
         consult = self._concerned(connection, message.consult)
         who = connection.participant
         if not consult.relay:
-            raise Refused(Code.WRONG_STATE)
-        if (relay := self.relays.get(consult.relay)) is not None:
+            self.direct.wished(connection, consult, message.wish)
+        elif (relay := self.relays.get(consult.relay)) is not None:
             self.steering.wished(relay, consult.id, who, message.wish)
         else:
             notice = WishFor(consult.id, who, message.wish)

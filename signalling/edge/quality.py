@@ -102,7 +102,7 @@ class Quality:
             Refused: ``not_found`` for a consult that is not this page's, ``malformed``.
         """
         consult = self._ledger.known(ConsultId(message.consult))
-        if consult is None or not _is_side(connection, consult):
+        if consult is None or not is_side(connection, consult):
             raise Refused(Code.NOT_FOUND)
         if consult.state not in CALL:
             self._metrics.quality.not_counted("no_call")  # the last one of a call that just ended
@@ -238,7 +238,8 @@ def _participant(consult: Consult, role: str) -> ParticipantId:
     return patient_of(consult.id) if role == ev.PATIENT else ParticipantId(consult.specialist or "")
 
 
-def _is_side(connection: Connection, consult: Consult) -> bool:
+def is_side(connection: Connection, consult: Consult) -> bool:
+    """Return whether a connection is one of the two sides of a consult."""
     if connection.role is Role.PATIENT:
         return connection.consult == consult.id
     return connection.account is not None and consult.specialist == connection.account

@@ -187,6 +187,11 @@ class Limits(Part, frozen=True, kw_only=True):
     red: Red = "yes"
     codec: VideoCodec = "VP8"
     """Of the picture: what all who look can decode."""
+    copy_ms: Annotated[int, msgspec.Meta(ge=0, le=340)] = 0
+    """How far behind its frame each copy of the voice is to travel (``red`` is ``first``), so that it outlives a burst of losses;
+    0 = one frame, as browsers do by themselves."""
+    hear_ms: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """For how long the voice that is heard must be kept at least, or copies come too late; 0 = as the browser likes."""
     rung: RungName = "voice"
     reason: RungReason = "start"
     """Why it is this rung, or these settings of it."""
@@ -240,10 +245,11 @@ class LegSwitch(FromServer, frozen=True, tag="leg_switch"):
 
 
 class LegLimits(FromServer, frozen=True, tag="limits"):
-    """What this page may send on a leg from now on."""
+    """What this page may send on a leg from now on; on route ``direct`` to the other browser."""
 
     consult: ConsultId
     leg: LegId
+    """Empty on route ``direct``."""
     limits: Limits
 
 

@@ -29,6 +29,7 @@ from signalling.wire.base import (
     Part,
     Text,
 )
+from signalling.wire.direct import Way
 from signalling.wire.ids import (
     AccountId,
     ConnectionId,
@@ -398,7 +399,7 @@ ClientMessage = (
     | Transfer | Hold | Note | End | Invite | DecideTakeover | HistoryRequest | SetupReport | RestartReport
     | legs.LegAnswered | legs.LegTrouble | legs.RelayStatus | legs.LegsMinted | legs.LegsSeated | legs.LegState | legs.LimitLeg | legs.LegProbed | legs.Braked | legs.Wish
     | pieces.ContentBegin | pieces.ContentRead | pieces.StillRequest | pieces.MessagesRequest | pieces.CallbackAnswered
-    | Reception | LegLinks
+    | Reception | LegLinks | Way
 )  # fmt: skip
 TAGS: Mapping[type[FromClient], str] = {
     kind: str(kind.__struct_config__.tag) for kind in get_args(ClientMessage)

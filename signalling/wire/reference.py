@@ -14,7 +14,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import inspect as mi
 
-from signalling.wire import base, codes, content, legs, messages, quality, terms
+from signalling.wire import base, codes, content, direct, legs, messages, quality, terms
 from signalling.wire.docstrings import Docstrings, read_docstrings
 
 _HERE = Path(__file__).parent
@@ -79,7 +79,7 @@ def read_wire() -> WireReference:
     docs = read_docstrings(
         *(
             _HERE / f"{name}.py"
-            for name in ("base", "messages", "legs", "content", "quality", "terms", "codes")
+            for name in ("base", "messages", "legs", "direct", "content", "quality", "terms", "codes")
         )
     )
     client, server = get_args(messages.ClientMessage), get_args(messages.ServerMessage)
@@ -88,7 +88,7 @@ def read_wire() -> WireReference:
         from_server=tuple(_struct(cls, docs) for cls in server),
         pieces=tuple(
             _struct(cls, docs)
-            for module in (messages, legs, content, quality)
+            for module in (messages, legs, direct, content, quality)
             for cls in _defined(module, base.Part)
         ),
         client_pieces=frozenset(

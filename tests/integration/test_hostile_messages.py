@@ -87,6 +87,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "wish": {"consult": "", "wish": "detail"},
     "hold": {"consult": ""},
     "reception": {"consult": "", "data": "AooYPA8BMjIAABIKAA"},
+    "way": {"consult": "", "data": "AGQAABhqADIAAgAAD6ADKv/dAGAA"},
     "leg_links": {
         "links": [
             {"leg": "l_1", "rttMs": 40, "upLoss": 0.1, "downLoss": 0.0, "upBps": 0, "downBps": 0}

@@ -58,7 +58,7 @@ test("what content may use follows the call, the relay's limits and the rung", a
   assert.equal(link.rate(), null, "no live voice: the link is content's");
   session.state.rungs = null;
   calling(undefined);
-  assert.equal(link.rate(), 48_000, "a direct connection");
+  assert.equal(link.rate(), 16_000, "nothing said yet");
 });
 
 test("the picture gives way while something is on its way, and takes it back", async () => {

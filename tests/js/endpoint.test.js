@@ -38,9 +38,13 @@ class FakePeer extends FakeConnection {
     this.#need();
   }
 
+  async createOffer() {
+    return {type: "offer"};
+  }
+
   async setLocalDescription() {
     const type = this.signalingState === "have-remote-offer" ? "answer" : "offer";
-    this.localDescription = {type, sdp: `v=0 local ${this.#generation}`};
+    this.localDescription = {type, sdp: `v=0 local ${this.#generation}\r\na=ice-ufrag:${this.#generation}\r\n`};
     this.signalingState = type === "offer" ? "have-local-offer" : "stable";
     this.#needed = false;
   }
@@ -149,7 +153,7 @@ function measure(frames = 0, rttS = 0.1) {
   FakePeer.last.stats = new Map(Object.entries({
     a: {type: "inbound-rtp", kind: "audio", packetsReceived: rtp},
     v: {type: "inbound-rtp", kind: "video", packetsReceived: 0, framesDecoded: frames},
-    t: {type: "transport", selectedCandidatePairId: "p"},
+    t: {type: "transport", selectedCandidatePairId: "p", timestamp: 1 + performance.now(), bytesReceived: 100 * rtp, bytesSent: rtp},
     p: {type: "candidate-pair", localCandidateId: "l", remoteCandidateId: "r", currentRoundTripTime: rttS, responsesReceived: responses},
     l: {type: "local-candidate", candidateType: "relay", relayProtocol: "tls", protocol: "udp"},
     r: {type: "remote-candidate", candidateType: "srflx"},
@@ -165,9 +169,9 @@ async function flow(ms, rttS, frames = 1) {
   }
 }
 
-/** A call that stands. @param {number} [rttS] */
-async function connected(rttS) {
-  await make();
+/** A call that stands. @param {number} [rttS] @param {any} [more] */
+async function connected(rttS, more) {
+  await make(more);
   await endpoint.receive(describe("answer"));
   FakePeer.last.become("connected");
   await flow(1_000, rttS);
@@ -406,6 +410,102 @@ test("trouble with media asks whether signalling is alive", async () => {
   await flow(1_000);
   await pass(2_600);
   assert.ok(asked >= 1);
+});
+
+/** @type {any} */
+const LIMITS = {
+  videoMaxBps: 20_000, videoMaxHeight: 120, videoMaxFps: 6, audioMaxBps: 12_000, ptimeMs: 60, red: "first", rung: "glimpse",
+  brake: {noReportMs: 3_000, roundTripMs: 1_500, polls: 2, pollMs: 500},
+};
+const VOICE = ["v=0", "a=ice-ufrag:AAAA", "m=audio 9 X 111 63", "a=rtpmap:111 opus/48000/2", "a=rtpmap:63 red/48000/2", "m=video 9 X 96",
+  "a=rtpmap:96 VP8/90000", ""].join("\r\n");
+const picture = () => FakePeer.last.getTransceivers()[1].sender;
+
+test("limits hold the picture at once, and the voice by the answer applied once more, of which the other side hears nothing", async () => {
+  await make();
+  await endpoint.receive(describe("answer", VOICE));
+  assert.equal(endpoint.limits, null);
+  const before = sent.length;
+  endpoint.limit(LIMITS);
+  await settle();
+  assert.deepEqual([picture().parameters.encodings[0].maxBitrate, picture().parameters.encodings[0].maxFramerate], [20_000, 6]);
+  const {type, sdp} = FakePeer.last.remoteDescription;
+  assert.equal(type, "answer");
+  assert.match(sdp, /^m=audio 9 X 63 111\r$/m);
+  assert.match(sdp, /maxaveragebitrate=12000/);
+  assert.match(sdp, /^a=ptime:60\r$/m);
+  assert.equal(FakePeer.last.signalingState, "stable");
+  assert.equal(sent.length, before);
+  let applied = 0;
+  const set = FakePeer.last.setRemoteDescription.bind(FakePeer.last);
+  FakePeer.last.setRemoteDescription = async (/** @type {any} */ description) => {
+    applied++;
+    await set(description);
+  };
+  endpoint.limit({...LIMITS, videoMaxBps: 25_000});
+  await settle();
+  assert.equal(applied, 0, "the voice is as it was");
+});
+
+test("whoever answered applies the offer once more; limits that come first hold the first description", async () => {
+  await make({polite: true, offers: false});
+  endpoint.limit(LIMITS);
+  await endpoint.receive(describe("offer", VOICE));
+  assert.match(FakePeer.last.remoteDescription.sdp, /x-google-start-bitrate=32/);
+  assert.match(FakePeer.last.remoteDescription.sdp, /maxaveragebitrate=12000/);
+  const before = sent.length;
+  endpoint.limit({...LIMITS, audioMaxBps: 8_000});
+  await settle();
+  assert.equal(FakePeer.last.remoteDescription.type, "offer");
+  assert.match(FakePeer.last.remoteDescription.sdp, /maxaveragebitrate=8000/);
+  assert.equal(FakePeer.last.signalingState, "stable");
+  assert.equal(sent.length, before);
+});
+
+test("an ICE restart that comes into a local description is offered, not hidden", async () => {
+  await make();
+  await endpoint.receive(describe("answer", VOICE));
+  const before = offers();
+  FakePeer.last.restartIce();
+  endpoint.limit(LIMITS);
+  await settle();
+  assert.equal(offers(), before + 1);
+  assert.equal(FakePeer.last.signalingState, "have-local-offer");
+  await endpoint.receive(describe("answer", VOICE));
+  assert.match(FakePeer.last.remoteDescription.sdp, /maxaveragebitrate=12000/);
+});
+
+test("limits of a connection that stands take the place of our own for good", async () => {
+  await connected();
+  endpoint.limit({...LIMITS, videoMaxBps: 100_000});
+  await flow(8_000);
+  assert.equal(picture().parameters.encodings[0].maxBitrate, 100_000);
+});
+
+test("what is counted goes to the node; without signalling it waits, and the brake stops the picture all the same", async () => {
+  /** @type {string[]} */
+  const ways = [];
+  const onway = (/** @type {string} */ data) => ways.push(data) > 0;
+  await connected(undefined, {onway});
+  endpoint.limit(LIMITS);
+  const sender = picture();
+  sender.track = {};
+  let reports = 0;
+  sender.getStats = async () => new Map([["r", {type: "remote-inbound-rtp", kind: "video", timestamp: reports++, roundTripTime: 0.1}]]);
+  await flow(6_000);
+  assert.ok(ways.length >= 2 && ways.length <= 4, `${ways.length} reports`);
+  endpoint.signalling(false);
+  sender.getStats = async () => new Map([["r", {type: "remote-inbound-rtp", kind: "video", timestamp: 1, roundTripTime: 0.1}]]);
+  const told = ways.length;
+  await flow(5_000);
+  assert.equal(sender.parameters.encodings[0].active, false);
+  assert.equal(ways.length, told);
+  endpoint.signalling(true);
+  await flow(2_500);
+  assert.equal(atob(ways.at(-1) ?? "").charCodeAt(20) & 2, 2, "the brake is told with the next report");
+  endpoint.limit({...LIMITS, videoMaxBps: 0, rung: "voice", brake: null});
+  endpoint.limit(LIMITS);
+  assert.equal(sender.parameters.encodings[0].active, true);
 });
 
 test("closed, it does nothing any more", async () => {

@@ -75,18 +75,26 @@ class Capacity:
 
     __slots__ = (
         "_at", "_before", "_busy_since", "_ceiling", "_certain", "_hold_s", "_looked_at", "_looked_queue_s",
-        "_next_at", "_proved_at", "_steepest", "_step", "phase", "rate_bps", "usable_bps",
+        "_next_at", "_proved_at", "_steepest", "_step", "_used_ratio", "phase", "rate_bps", "usable_bps",
     )  # fmt: skip
 
-    def __init__(self, start_bps: float, now: float, steepest: int = len(STEPS) - 1) -> None:
+    def __init__(
+        self,
+        start_bps: float,
+        now: float,
+        steepest: int = len(STEPS) - 1,
+        used_ratio: float = USED_RATIO,
+    ) -> None:
         """Start with what a probe or the last call on this link has told.
 
         Args:
             start_bps: Rate to begin with.
             now: Seconds.
             steepest: Index in `STEPS` of the largest growth per response.
+            used_ratio: Of what may be sent, what must be used to prove anything for more.
         """
         self._steepest = steepest
+        self._used_ratio = used_ratio
         self.rate_bps = self.usable_bps = _bounded(start_bps)
         self.phase = Phase.GROW
         self._at = now
@@ -224,7 +232,7 @@ class Capacity:
             )
 
     def _grow(self, reading: Reading, now: float) -> None:
-        if reading.pace.carried_bps < USED_RATIO * self.usable_bps:
+        if reading.pace.carried_bps < self._used_ratio * self.usable_bps:
             return
         known = max(self.rate_bps, reading.pace.carried_bps)
         wanted = _bounded(known * STEPS[self._step])

@@ -6,10 +6,8 @@ import {Contents} from "./content.js";
 
 /** @import {Session} from "./session.js" */
 
-/** What content may use in a call before the relay has said anything: voice has its room first … */
+/** What content may use in a call before anything was said of its link: voice has its room first. */
 const UNTOLD_BPS = 16_000;
-/** … and on a direct connection, where nobody says anything. */
-const DIRECT_BPS = 48_000;
 /** While a photograph or a message is on its way the picture gives so much of its own rate to it: it was asked for … */
 const LENT = 0.5;
 /** … and below this more: 5 MB beside half a picture would take 22 minutes of a link of 128 kbit/s, so 12 … */
@@ -68,12 +66,12 @@ export function contentsOf(session, {onchange, onmessage, consult, box}) {
   };
   /** Whether live voice has the first right to the link. */
   const isTalking = () => TALKING.has(session.consult?.state ?? "") && session.state.endpoint !== null;
-  /** What the relay allows the page now; undefined on a direct connection. */
+  /** What the page may send now, if that was said. */
   const limits = () => /** @type {any} */ (session.endpoint)?.limits;
   const rate = () => {
     if (!isTalking() || SILENT_RUNGS.has(session.state.rungs?.mine?.rung ?? limits()?.rung ?? "")) return null;
     const told = limits();
-    if (!told) return told === undefined ? DIRECT_BPS : UNTOLD_BPS;
+    if (!told) return UNTOLD_BPS;
     const least = told.rung === "voice-min" ? 0 : LEAST_BPS;
     return Math.max(least, (told.stillsBps ?? 0) + lentShare(told.videoMaxBps) * told.videoMaxBps);
   };

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a participant's media goes to. Here: straight to the other participant's browser. No DOM.
 
+import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
-import {START_MS, preferCodecs, voiceFirst} from "./senders.js";
+import {heldSdp, startKbps} from "./held_sdp.js";
+import {START_MS, lending, preferCodecs, voiceFirst} from "./senders.js";
+import {WayReport} from "./way_report.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {{trigger: RestartTrigger, recoveredMs?: number}} RestartReport */
@@ -16,6 +19,7 @@ import {START_MS, preferCodecs, voiceFirst} from "./senders.js";
  * @typedef {"connecting" | "connected" | "interrupted" | "closed"} EndpointState
  */
 /** @typedef {"online" | "connection_change" | "no_media" | "failed" | "resumed" | "page_shown"} RestartTrigger */
+/** @typedef {import("./wire.js").Limits} Limits */
 /** @typedef {{type: string, [field: string]: any}} Signal a `description` or `candidate` message's fields */
 /** @type {Kind[]} */
 export const KINDS = ["audio", "video"];
@@ -27,6 +31,9 @@ const REOFFER_MS = 4_000;
  * One RTCPeerConnection to one other browser, by perfect negotiation (W3C webrtc §10.7, RFC 9429), with trickle ICE
  * and ICE restarts. One audio and one video transceiver exist from the first description on; tracks come and go by
  * replaceTrack, so that the transport never waits for a permission prompt.
+ *
+ * What may be sent the node decides, as a relay does, from what both sides report (`onway`): `limit()`. The voice's share of it
+ * is applied by the other side's description once more, with other parameters: nothing is negotiated for it.
  *
  * Must be told by its owner: `receive()` for each message of the other side, `signalling(up)` when the socket goes and
  * comes, `away(yes)` when the other side is known to be gone (then silence is no trouble).
@@ -47,7 +54,19 @@ export class DirectEndpoint {
   #offeredAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #raise;
+  /** @type {Limits | null} */
+  #limits = null;
+  /** @type {((bps: number) => number) | null} */
+  #lent = null;
+  /** What the other side described last, as it came. @type {RTCSessionDescriptionInit | null} */
+  #theirs = null;
+  /** What of the limits that description has been given. */
+  #held = "";
+  /** @type {number | null} */
+  #startKbps = null;
+  #report = new WayReport();
   #continuity;
+  #brake;
 
   /**
    * @param {{
@@ -57,8 +76,9 @@ export class DirectEndpoint {
    *   iceTransportPolicy?: RTCIceTransportPolicy,
    *   send: (message: Signal) => boolean,
    *   ontrack?: (kind: Kind, track: MediaStreamTrack) => void,
+   *   onway?: (data: string) => boolean,
    * } & Listener} options `offers`: adds the transceivers and makes the first offer; the other side waits for it.
-   *   `send` returns whether the message went out.
+   *   `send` and `onway` (what was counted of this connection, packed) return whether the message went out.
    */
   constructor(options) {
     this.#options = options;
@@ -68,12 +88,23 @@ export class DirectEndpoint {
       restartIce: () => this.#pc.restartIce(), // negotiationneeded makes the offer, now or after the answer still missing
       listener: options,
       onlook: (now) => {
+        if (!this.#continuity.silent) this.#brake.heard();
+        this.#tellWay();
         if (this.#pc.signalingState === "have-local-offer" && now - this.#offeredAt > REOFFER_MS && this.#continuity.able) {
           this.#reoffer();
         }
       },
     });
+    this.#brake = new Brake({
+      sender: () => this.#transceiver("video")?.sender,
+      silent: () => this.#continuity.silent,
+      onpull: () => {
+        this.#shape();
+        this.#tellWay(); // and with every report until new limits come
+      },
+    });
     this.#continuity.start(true);
+    this.#brake.watch(true);
   }
 
   /** How the endpoint is. @returns {EndpointState} */
@@ -90,9 +121,31 @@ export class DirectEndpoint {
     this.#tracks[kind] = track;
     const transceiver = this.#transceiver(kind);
     if (transceiver) transceiver.sender.replaceTrack(track).catch(() => {});
+    if (this.#limits) this.#shape(); // another camera has another size
   }
 
-  /** @param {RTCIceServer[]} iceServers fresh TURN credentials, used from the next gathering on */
+  /** What may be sent now, null before the node has said so. */
+  get limits() {
+    return this.#limits;
+  }
+
+  /** What share the picture gives up of a rate for what is sent behind the call; null: nothing. @param {((bps: number) => number) | null} share */
+  lend(share) {
+    if (share === this.#lent) return;
+    this.#lent = share;
+    if (this.#limits) this.#shape();
+  }
+
+  /** What may be sent from now on; takes effect without a gap. @param {Limits} limits */
+  limit(limits) {
+    this.#limits = limits;
+    this.#brake.limit(limits);
+    clearTimeout(this.#raise);
+    this.#shape();
+    this.#chain = this.#chain.then(() => this.#hold()).catch(() => {});
+  }
+
+  /** @param {RTCIceServer[]} iceServers fresh TURN iceCredentials, used from the next gathering on */
   setIceServers(iceServers) {
     this.#options.iceServers = iceServers;
     if (this.state !== "closed") this.#pc.setConfiguration(this.#configuration());
@@ -115,7 +168,7 @@ export class DirectEndpoint {
   }
 
   /**
-   * Restarts ICE: new credentials, new candidates, the same DTLS association. At most every max(2 s, 3 round trips);
+   * Restarts ICE: new iceCredentials, new candidates, the same DTLS association. At most every max(2 s, 3 round trips);
    * asked for more often, it waits its turn. Repeats by itself until media flows.
    * @param {RestartTrigger} trigger
    */
@@ -155,6 +208,7 @@ export class DirectEndpoint {
     clearTimeout(this.#raise);
     this.#pc.close();
     this.#continuity.close();
+    this.#brake.watch(false);
   }
 
   /** @returns {RTCConfiguration} */
@@ -217,14 +271,14 @@ export class DirectEndpoint {
     if (this.#ignoredOffer) return;
     if (!offer && this.#pc.signalingState === "stable") return; // the answer to an offer that was sent twice
     try {
-      await this.#pc.setRemoteDescription(description);
+      await this.#pc.setRemoteDescription(this.#asHeld(description));
     } catch (error) {
       // An offer that doesn't fit is of another RTCPeerConnection than we knew: so do we make another one.
       if (!offer) throw error;
       this.#pc.close();
       this.#options.offers = false;
       this.#pc = this.#connect();
-      await this.#pc.setRemoteDescription(description);
+      await this.#pc.setRemoteDescription(this.#asHeld(description));
     }
     if (offer) {
       for (const kind of KINDS) {
@@ -258,8 +312,52 @@ export class DirectEndpoint {
 
   #connected() {
     this.#continuity.connected();
-    voiceFirst(this.#pc.getTransceivers(), {starting: true});
     clearTimeout(this.#raise);
-    this.#raise = setTimeout(() => voiceFirst(this.#pc.getTransceivers()), START_MS);
+    this.#shape(true);
+    if (!this.#limits) this.#raise = setTimeout(() => this.#shape(), START_MS);
+  }
+
+  #shape(starting = false) {
+    const limits = this.#limits && (this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : lending(this.#limits, this.#lent?.(this.#limits.videoMaxBps) ?? 0));
+    voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
+  }
+
+  #tellWay() {
+    const {onway} = this.#options;
+    if (!onway || !this.#continuity.able || this.state === "connecting" || this.state === "closed") return;
+    this.#report.look(this.#continuity.stats()?.report, {rung: this.#limits?.rung, braked: this.#brake.tells}, (data) => {
+      const sent = onway(data);
+      if (sent && this.#brake.tells) this.#brake.told();
+      return sent;
+    });
+  }
+
+  /** The other side's description with our limits in it. @param {RTCSessionDescriptionInit} description */
+  #asHeld(description) {
+    this.#theirs = description;
+    if (this.#limits && this.state === "connecting") this.#startKbps ??= startKbps(this.#limits);
+    const sdp = this.#held = heldSdp(description.sdp ?? "", this.#limits, this.#startKbps);
+    return {type: description.type, sdp};
+  }
+
+  /** Applies the other side's description once more, if the limits make another one of it: among ourselves, they don't notice. */
+  async #hold() {
+    const pc = this.#pc;
+    const theirs = this.#theirs;
+    if (this.state === "closed" || !theirs || pc.signalingState !== "stable") return; // the description under way will be held
+    if (heldSdp(theirs.sdp ?? "", this.#limits, this.#startKbps) === this.#held) return;
+    if (theirs.type === "offer") {
+      await pc.setRemoteDescription(this.#asHeld(theirs));
+      await pc.setLocalDescription();
+      return;
+    }
+    const before = iceCredentials(pc.localDescription);
+    await pc.setLocalDescription(await pc.createOffer());
+    // An ICE restart that was asked for just now has come into it: then it is for the other side, and its answer will be held.
+    if (iceCredentials(pc.localDescription) !== before) this.#sendDescription();
+    else await pc.setRemoteDescription(this.#asHeld(theirs));
   }
 }
+
+/** ICE's, of a description. @param {RTCSessionDescription | null} description */
+const iceCredentials = (description) => /^a=ice-ufrag:.*$/m.exec(description?.sdp ?? "")?.[0];

@@ -84,7 +84,7 @@ export class Endpoints {
   #early = [];
   /** What the other side may send, of which consult. @type {(Rung & {consult: string}) | null} */
   #theirs = null;
-  /** Limits that came before their leg. @type {{leg: string, limits: Limits} | null} */
+  /** Limits that came before their leg. @type {{consult: string, leg: string, limits: Limits} | null} */
   #limits = null;
 
   /** @param {Host} host */
@@ -151,7 +151,7 @@ export class Endpoints {
         this.#tellRungs();
         break;
       case "limits":
-        this.#limited(message["leg"], message["limits"]);
+        this.#limited(message["consult"], message["leg"], message["limits"]);
         break;
       default:
         this.#signalled(message);
@@ -271,7 +271,7 @@ export class Endpoints {
       onbraked: () => this.#host.send("braked", {consult, leg}),
     });
     way.endpoint = endpoint;
-    if (this.#limits?.leg === leg) endpoint.limit(this.#limits.limits);
+    this.#limit(way);
   }
 
   /** @param {Way} way */
@@ -321,18 +321,23 @@ export class Endpoints {
     this.#host.send("leg_trouble", {consult, leg, silentMs});
   }
 
-  /** @param {string} leg @param {Limits} limits */
-  #limited(leg, limits) {
-    const way = this.#all().find((each) => each.leg === leg);
-    this.#limits = {leg, limits};
-    if (way?.endpoint && "limit" in way.endpoint) way.endpoint.limit(limits);
+  /** @param {string} consult @param {string} leg empty: of the connection to the other browser @param {Limits} limits */
+  #limited(consult, leg, limits) {
+    const way = this.#all().find((each) => each.leg === leg && (leg || each.consult === consult));
+    this.#limits = {consult, leg, limits};
+    way?.endpoint?.limit(limits);
     if (way === this.#current) this.#tellRungs();
+  }
+
+  /** A new way is told what came before it. @param {Way} way */
+  #limit({consult, leg, endpoint}) {
+    if (this.#limits?.leg === leg && (leg || this.#limits.consult === consult)) endpoint?.limit(this.#limits.limits);
   }
 
   /** What both sides may send: of this one the leg's newest limits say it. */
   #tellRungs() {
     const way = this.#current;
-    const limits = way?.endpoint && "limits" in way.endpoint ? way.endpoint.limits : null;
+    const limits = way?.endpoint?.limits ?? null;
     const theirs = this.#theirs?.consult === way?.consult ? this.#theirs : null;
     this.#host.onrung?.({
       mine: this.#call && limits ? {
@@ -358,7 +363,9 @@ export class Endpoints {
       polite: Boolean(call.polite),
       offers: !call.polite,
       send: ({type, ...fields}) => this.#host.send(type, {consult: call.consult, ...fields}),
+      onway: (data) => this.#host.send("way", {consult: call.consult, data}),
     });
+    this.#limit(way);
     this.#take(way);
     const early = this.#early;
     this.#early = [];

@@ -27,7 +27,7 @@
 /**
  * Which sentence; each page has its words for it.
  * @typedef {"all_down" | "other_down" | "media_down" | "microphone_taken" | "other_microphone_taken" | "text_own" |
- *   "text_other" | "paused_own" | "paused_other" | "connecting" | "service_down" | "other_service_down" | "gaps_own" |
+ *   "text_other" | "text" | "paused_own" | "paused_other" | "paused" | "connecting" | "service_down" | "other_service_down" | "gaps_own" |
  *   "gaps_other" | "gaps" | "stands_own" | "stands_other" | "stands" | "late" | "other_hidden" | "other_muted" |
  *   "paused_wish" | ""} Sentence
  */
@@ -35,6 +35,8 @@
 
 /** Rungs without a moving picture, the lowest first (`media.core.rungs`). */
 const WITHOUT_PICTURE = ["text", "voice-min", "voice"];
+/** Reasons of the ladder that only links give. */
+const OF_A_LINK = ["rate", "queue", "loss", "silence", "brake"];
 const QUALITY_WORDS = ["excellent", "good", "fair", "poor", "bad"];
 
 /** Gravest first: the first that is true is said. @type {[Sentence, 1 | 2 | 3, (now: Situation) => boolean][]} */
@@ -48,8 +50,10 @@ const VERDICTS = [
   ["connecting", 1, ({media}) => media !== "connected"],
   ["text_own", 2, (now) => weak(now, "own", ["text"])],
   ["text_other", 2, (now) => weak(now, "other", ["text"])],
+  ["text", 2, (now) => weak(now, null, ["text"])],
   ["paused_own", 2, (now) => weak(now, "own", WITHOUT_PICTURE)],
   ["paused_other", 2, (now) => weak(now, "other", WITHOUT_PICTURE)],
+  ["paused", 2, (now) => weak(now, null, WITHOUT_PICTURE)],
   ["gaps_own", 2, (now) => bad(now, ["loss", "codec"], "own")],
   ["gaps_other", 2, (now) => bad(now, ["loss", "codec"], "other")],
   ["gaps", 2, (now) => bad(now, ["loss", "codec"])],
@@ -73,9 +77,14 @@ export function verdict(now) {
   return found ? {sentence: found[0], level: found[1]} : {sentence: "", level: 0};
 }
 
-/** Whether a side may send only what is in `rungs`, and it comes from this link. @param {Situation} now @param {"own" | "other"} whose @param {string[]} rungs */
+/**
+ * Whether a side may send only what is in `rungs`, and it comes from this link.
+ * @param {Situation} now @param {"own" | "other" | null} whose null: a link's, but which end of it is weak is not known (from
+ *   browser to browser) @param {string[]} rungs
+ */
 function weak({mine, theirs, young}, whose, rungs) {
-  return [mine, theirs].some((each) => each && each.whose === whose && rungs.includes(each.rung) && !(young && each.reason === "start"));
+  return [mine, theirs].some((each) => each && (each.whose ?? null) === whose && rungs.includes(each.rung) &&
+    !(young && each.reason === "start") && (whose !== null || OF_A_LINK.includes(each.reason)));
 }
 
 /** Whether the worse direction is poor for one of these reasons. @param {Situation} now @param {string[]} reasons @param {string} [where] */

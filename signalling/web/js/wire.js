@@ -296,7 +296,7 @@ export const RETRY_CODES = [
  * When a page stops its picture by itself, whether or not anybody can be told.
  * @typedef {object} Brake
  * @property {number} noReportMs Nothing new was heard of what it sends (`remote-inbound-rtp`) for so long.
- * @property {number} roundTripMs Or the round trip was longer than this at `polls` looks in a row, `poll_ms` apart.
+ * @property {number} roundTripMs Or the round trip was longer than this in `polls` new reports in a row, looked for each `poll_ms`.
  * @property {number} polls
  * @property {number} pollMs
  */
@@ -313,6 +313,8 @@ export const RETRY_CODES = [
  * @property {boolean} [dtx]
  * @property {"first"|"no"|"yes"} [red]
  * @property {"VP8"|"VP9"} [codec] Of the picture: what all who look can decode.
+ * @property {number} [copyMs] How far behind its frame each copy of the voice is to travel (`red` is `first`), so that it outlives a burst of losses; 0 = one frame, as browsers do by themselves.
+ * @property {number} [hearMs] For how long the voice that is heard must be kept at least, or copies come too late; 0 = as the browser likes.
  * @property {"glimpse"|"medium"|"open"|"small"|"standard"|"text"|"voice"|"voice-min"} [rung]
  * @property {"back"|"brake"|"loss"|"proved"|"queue"|"rate"|"redundancy"|"silence"|"start"|"watcher"|"wish"} [reason] Why it is this rung, or these settings of it.
  * @property {"receiver"|"sender"|null} [whose] Whose link made it so, or keeps the direction from more; None: nobody's, or not known.
@@ -725,6 +727,15 @@ export const RETRY_CODES = [
  */
 
 /**
+ * What this page counted of its connection to the other browser since its last such message, on route `direct`. `data` in base 64, big endian: time since then in 10 ms (2 octets), octets that came, with headers (4), packets that came (2), packets that are missing (2), octets sent (4), the shortest new round trip in ms (2; 65,535 = none), the shortest new delay of a sender report in ms above that of the connection's first (2, signed; -32,768 = none), what the browser's own control would send in kbit/s (2; 0 = not known), flags (1 the connection's first message, 2 the picture was stopped by this page's brake: only new `limits` raise it again).
+ * @typedef {object} Way
+ * @property {"way"} type
+ * @property {number} id Above every earlier id of this connection.
+ * @property {string} consult
+ * @property {string} data
+ */
+
+/**
  * The hello was accepted. What this participant must know follows in `consult`, `entry`, `desk`, `board`.
  * @typedef {object} Welcome
  * @property {"welcome"} type
@@ -901,11 +912,11 @@ export const RETRY_CODES = [
  */
 
 /**
- * What this page may send on a leg from now on.
+ * What this page may send on a leg from now on; on route `direct` to the other browser.
  * @typedef {object} LegLimits
  * @property {"limits"} type
  * @property {string} consult
- * @property {string} leg
+ * @property {string} leg Empty on route `direct`.
  * @property {Limits} limits
  */
 
@@ -977,7 +988,7 @@ export const RETRY_CODES = [
  */
 
 /**
- * What another relay knew of the link of a leg in a call: this one takes the call over, and begins there. Said before `forwarding`; a leg whose call has begun here knows better.
+ * What another relay knew of the link of a leg in a call: this one takes the call over, and begins there. Said with the `seat`, or of a standby leg before `forwarding`; a leg whose call has begun here knows better.
  * @typedef {object} LegKnown
  * @property {"leg_known"} type
  * @property {string} leg
@@ -1047,7 +1058,7 @@ export const RETRY_CODES = [
 
 /**
  * What a page sends.
- * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Hold|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg|LegProbed|Braked|Wish|ContentBegin|ContentRead|StillRequest|MessagesRequest|CallbackAnswered|Reception|LegLinks} ClientMessage
+ * @typedef {Hello|Ping|Intake|Leave|Chat|Description|Candidate|TurnRequest|OnCall|Accept|Decline|CallBack|Transfer|Hold|Note|End|Invite|DecideTakeover|HistoryRequest|SetupReport|RestartReport|LegAnswered|LegTrouble|RelayStatus|LegsMinted|LegsSeated|LegState|LimitLeg|LegProbed|Braked|Wish|ContentBegin|ContentRead|StillRequest|MessagesRequest|CallbackAnswered|Reception|LegLinks|Way} ClientMessage
  */
 
 /**

@@ -24,7 +24,7 @@ export class WishControl {
 
   /** @param {ConsultView} view of the call */
   render(view) {
-    $("wish").hidden = view.route !== "relayed"; // without a relay nobody steers the other side
+    $("wish").hidden = false;
     if (view.consult === this.#consult) return;
     this.#consult = view.consult;
     this.#show(this.#kept());
@@ -36,7 +36,7 @@ export class WishControl {
     try {
       sessionStorage.setItem(WISH_KEY, `${this.#consult} ${wish}`);
     } catch {
-      // then a reload shows the default, though the relay has another
+      // then a reload shows the default, though the ladder has another
     }
     this.#show(wish);
   }
