@@ -57,14 +57,14 @@ const RTT_FIRST_MS = 600;
 /**
  * In a call the limits know what voice and picture have proved, not what the link would take besides; and a picture that
  * lends its rate proves little (measured: half of 128 kbit/s stayed unused). A way without a queue is asked for more: a short
- * one by a seventh with each acknowledgement, a long one by a fiftieth (10 % a second), for what is too much shows later
+ * one by a seventh with each acknowledgement, a long one by a hundredth (5 % a second), for what is too much shows later
  * there. At the first standing queue a third of it is given back, and nothing added for a while.
  */
 const SHORT_MS = 150;
 const QUIET_MS = 60;
 const BOOST = 1.15;
 const BOOST_MAX = 16;
-const BOOST_LONG = 1.02;
+const BOOST_LONG = 1.01;
 const BOOST_LONG_MAX = 6;
 const BOOST_BACK = 0.7;
 const BOOST_AGAIN_MS = 3_000;
