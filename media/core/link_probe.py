@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Final
 
 from media.core.bwe.capacity import MIN_BPS
@@ -39,6 +39,18 @@ octets few long trains tell more than many short ones. Three take 0.3 s on the t
 paid for before the next one goes."""
 SPACING_S: Final = 0.6
 """Between two trains where they may be as large as they like: ten in the time, and each is over."""
+NOISY_SPACING_S: Final = 1.25
+"""The same where jitter hides what trains take: a quarter of a second of the link each, a few of them. What jitter adds to a
+train is the same however long it is."""
+NOISY_RATIO: Final = 0.15
+"""One standard error of the time that all trains took, over that time: above it, longer trains."""
+NOISY_TRAINS: Final = 3
+MOST_SPREAD_S: Final = 0.08
+"""Of round trips, as jitter: 80 ms of it each way are 65 ms. What spreads more has waited in queues."""
+PLAIN_RATIO: Final = 2.0
+"""Mean over standard deviation of what trains take for each octet. Where even jitter of both ways is all that stretches trains
+of three, it is 1.15; where a tenth of what they take is jitter, 2.0 (simulated, no overtaking). Below it the true rate may be
+anything above."""
 LEAST_SPACING_S: Final = 0.06
 """A packet of voice: on a fast link a train takes no longer than that to be told from the next."""
 DRAIN: Final = 2.0
@@ -150,6 +162,8 @@ class Reading:
     """Sent and given their time: one lost of 20 is 5 %, no more is known."""
     rtt_s: float | None
     sent_bytes: int
+    at_least: bool = False
+    """Jitter hides what trains take: the link carries this, and may carry far more."""
 
 
 @dataclass(slots=True)
@@ -206,15 +220,30 @@ class LinkProbe:
         due = self.next_at(now)
         if due is None or now < due:
             return None
-        bps = self._proved_bps() * self._bounds.share
-        largest = SMALL_BYTES if self._proved_bps() < LARGE_FROM_BPS else LARGE_BYTES
-        size = self._size_bytes or int(
-            max(self._least_bytes(), min(largest, bps * SPACING_S / 8 / TRAIN_PACKETS))
-        )
+        proved_bps = self._proved_bps()
+        largest, spacing_s = LARGE_BYTES, SPACING_S
+        if self._is_noisy():
+            spacing_s = NOISY_SPACING_S
+        elif proved_bps < LARGE_FROM_BPS:
+            largest = SMALL_BYTES
+        bytes_each = proved_bps * self._bounds.share * spacing_s / 8 / TRAIN_PACKETS
+        size = self._size_bytes or int(max(self._least_bytes(), min(largest, bytes_each)))
         train = Train(len(self._sent), TRAIN_PACKETS, size)
         self._sent.append(_Sent(train, now))
         self.sent_bytes += train.packets * train.size_bytes
         return train
+
+    def _is_noisy(self) -> bool:
+        measured = self._measured()
+        seconds = sum(took for _, took in measured)
+        return len(measured) >= NOISY_TRAINS and self._error_s(measured) > NOISY_RATIO * seconds
+
+    def _error_s(self, measured: list[tuple[float, float]]) -> float:
+        """Return one standard error of the time that these trains took together; few of them may agree by chance."""
+        if len(measured) >= ENOUGH_TRAINS or len(self._round_trips) < 2:
+            return _error_s(measured)
+        spread_s = stdev(self._round_trips)
+        return max(_error_s(measured), min(spread_s, MOST_SPREAD_S) * math.sqrt(2 * len(measured)))
 
     def _least_bytes(self) -> int:
         answered = any(sent.arrived > 1 for sent in self._sent)
@@ -293,6 +322,7 @@ class LinkProbe:
             packets=packets,
             rtt_s=median(self._round_trips) if self._round_trips else None,
             sent_bytes=self.sent_bytes,
+            at_least=certain_bps < FAIR_RATIO * rate_bps or _hidden(_large(self._measured())),
         )
 
     def _patience_s(self) -> float:
@@ -319,7 +349,7 @@ class LinkProbe:
             return self._known_bps
         telling = _telling(answered)
         bits = sum(one for one, _ in telling)
-        seconds = sum(one for _, one in telling) + DOUBT_ERRORS * _error_s(telling) + DOUBT_S
+        seconds = sum(one for _, one in telling) + DOUBT_ERRORS * self._error_s(telling) + DOUBT_S
         return max(MIN_BPS, min(ENOUGH_BPS, bits / seconds))
 
     def _rates(self) -> tuple[float, float, Confidence]:
@@ -331,7 +361,7 @@ class LinkProbe:
         bits = sum(one for one, _ in measured)
         seconds = sum(one for _, one in measured)
         rate = bits / seconds
-        error = _error_s(measured)
+        error = self._error_s(measured)
         certain = min(ENOUGH_BPS, bits / (seconds + error))
         rate = min(ENOUGH_BPS, rate)
         if len(self._measured()) >= ENOUGH_TRAINS and certain >= HIGH_RATIO * rate:
@@ -353,14 +383,26 @@ def _error_s(measured: list[tuple[float, float]]) -> float:
     return math.sqrt(spread * count / (count - 1))
 
 
+def _hidden(measured: list[tuple[float, float]]) -> bool:
+    """Tell whether jitter may have made most of what trains took."""
+    if len(measured) < NOISY_TRAINS:
+        return False
+    each = [took / bits for bits, took in measured]
+    return fmean(each) < PLAIN_RATIO * stdev(each)
+
+
+def _large(measured: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    largest = max((bits for bits, _ in measured), default=0.0)
+    return [one for one in measured if one[0] >= largest * LARGE_RATIO]
+
+
 def _telling(measured: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the trains that tell most: of those as large as half the largest, without the extremes.
 
     Where packets can't overtake, jitter draws trains out more often than it draws them together, and
     the smallest most of all.
     """
-    largest = max((bits for bits, _ in measured), default=0.0)
-    large = [one for one in measured if one[0] >= largest * LARGE_RATIO]
+    large = _large(measured)
     chosen = large if len(large) >= FEW_TRAINS else measured
     if len(chosen) <= FEW_TRAINS:
         return chosen
@@ -403,7 +445,7 @@ def outlook(up: Reading, down: Reading, wish: Wish = Wish.MOTION) -> Outlook:
     """Return the one sentence about what will be possible: that of the thinner direction."""
     if Confidence.NONE in (up.confidence, down.confidence):
         return Outlook.UNKNOWN
-    rung = min(_carried(_link(reading, reading.rate_bps), wish) for reading in (up, down))
+    rung = min(_carried(_link(reading, _likely_bps(reading)), wish) for reading in (up, down))
     if rung is Rung.TEXT:
         return Outlook.MESSAGES
     if max(_certain_loss(up), _certain_loss(down)) >= GAPS_RATIO:
@@ -413,6 +455,11 @@ def outlook(up: Reading, down: Reading, wish: Wish = Wish.MOTION) -> Outlook:
     if rung is Rung.GLIMPSE:
         return Outlook.SLOW_PICTURE
     return Outlook.SMALL_PICTURE if rung is Rung.SMALL else Outlook.GOOD_PICTURE
+
+
+def _likely_bps(reading: Reading) -> float:
+    """Return the rate; where jitter hides it nobody is told that not even a voice will do."""
+    return max(reading.rate_bps, THINNEST_BPS) if reading.at_least else reading.rate_bps
 
 
 def _certain_loss(reading: Reading) -> float:

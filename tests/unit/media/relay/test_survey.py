@@ -2,6 +2,7 @@
 """The link probe over a warm leg: what it sends, what it believes, what it finds."""
 
 import heapq
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from aioice import stun
 
 from media.core.link_probe import MAX_SHARE, Confidence, Mode
 from media.relay.survey import ANSWER_BYTES, ERROR_BYTES, UDP_BYTES, Survey, answered, request
+from tests.link.model import LinkModel, LinkParameters
 from tests.support.stun import reply
 
 USERNAME, PASSWORD = "theirs:ours1234", "p" * 24
@@ -128,3 +130,75 @@ def test_a_browser_that_does_not_answer_costs_little():
     up, down = island.survey.reading(island.now)
     assert up.confidence is down.confidence is Confidence.NONE
     assert island.leg.on_stun_answer is None
+
+
+class RoughIsland:
+    """A browser behind a link with jitter both ways, and a relay that is held up now and then."""
+
+    def __init__(self, up_bps, down_bps, rtt_s, seed, *, jitter_ms=0.0, held_s=0.0):
+        self.now = 100.0
+        self.rng = random.Random(seed)
+        self.up, self.down = (
+            LinkModel(LinkParameters(bps, rtt_s * 500, jitter_ms=jitter_ms), f"{seed}/{bps}")
+            for bps in (up_bps, down_bps)
+        )
+        self.held_s = held_s
+        self.leg = SimpleNamespace(path=self, on_stun_answer=None)
+        self.survey = Survey(self.leg, USERNAME, PASSWORD, self.now, Mode.FULL, None)
+
+    def send(self, data, weight):
+        self.down.offer(self.now, data, len(data) + UDP_BYTES)
+
+    def run(self, seconds=12.0):
+        """Run to the end; what comes while the relay is held up is told with the time of being read."""
+        until, tick_at, held_until = self.now + seconds, self.now, 0.0
+        waiting = []
+        while self.now < until:
+            self.now += STEP_S / 2
+            for data in self.down.poll(self.now):
+                answer = reply(data, PASSWORD)
+                size = ERROR_BYTES if answer[:2] == b"\x01\x11" else ANSWER_BYTES
+                self.up.offer(self.now, answer, size)
+            waiting += self.up.poll(self.now)
+            if self.now >= held_until and self.rng.random() < STEP_S / 2:
+                held_until = self.now + self.rng.uniform(0, self.held_s)
+            if self.now < held_until:
+                continue
+            for answer in waiting:
+                if self.leg.on_stun_answer is not None:
+                    self.leg.on_stun_answer(answer, self.now)
+            waiting.clear()
+            if self.now >= tick_at:
+                tick_at = self.now + 2 * STEP_S
+                if not self.survey.tick(self.now):
+                    break
+
+
+@pytest.mark.parametrize(
+    "trouble", [{}, {"jitter_ms": 80}, {"held_s": 0.6}], ids=["clean", "jitter", "held"]
+)
+@pytest.mark.parametrize(
+    ("up", "down", "rtt"),
+    [
+        (24e3, 24e3, 0.6), (48e3, 64e3, 0.5), (64e3, 128e3, 0.8), (128e3, 256e3, 0.65), (128e3, 384e3, 0.25),
+        (500e3, 1e6, 0.12), (5e7, 5e7, 0.02),
+    ],
+)  # fmt: skip
+def test_a_reading_is_right_or_says_that_it_is_a_lower_bound(up, down, rtt, trouble):
+    """80 ms of jitter each way, or a relay held up for up to 0.6 s once a second: within 30 %, or no more than is certain.
+
+    One of five may be off.
+    """
+    off = {up: 0, -down: 0}
+    for seed in range(5):
+        island = RoughIsland(up, down, rtt, seed, **trouble)
+        island.run()
+        for key, found in zip(off, island.survey.reading(island.now), strict=True):
+            truth = min(abs(key), 2e6)
+            if found.at_least:
+                off[key] += found.certain_bps > 1.1 * truth
+            else:
+                off[key] += not 0.7 * truth <= found.rate_bps <= 1.3 * truth
+        if not trouble and up > 24e3:
+            assert not any(found.at_least for found in island.survey.reading(island.now))
+    assert max(off.values()) <= 1
