@@ -36,7 +36,7 @@ class Direction:
     """One page's."""
 
     __slots__ = (
-        "_told_at", "_trace", "codec", "number", "reason", "state", "talking", "told", "wish",
+        "_told_at", "_trace", "codec", "copy_s", "hear_s", "number", "reason", "state", "talking", "told", "wish",
     )  # fmt: skip
 
     told: Limits | None
@@ -57,6 +57,10 @@ class Direction:
         self.wish = Wish.MOTION
         self.codec = FALLBACK
         """What its picture is to be sent in; told with the next decision."""
+        self.copy_s = 0.0
+        """How far behind its frames the copies of its voice are to be; 0: one frame."""
+        self.hear_s = 0.0
+        """For how long it is to keep the voice that it hears, at least."""
         self._trace = trace
         self._told_at = 0.0
 
@@ -121,7 +125,13 @@ class Direction:
     def _limits(self, path: Path, base_rtt_s: float) -> Limits:
         assert self.state is not None
         limits = limits_of(self.state, self.reason, path, base_rtt_s)
-        return replace(limits, codec=self.codec.value)
+        copies_s = self.copy_s if self.state.sending.copies else 0.0
+        return replace(
+            limits,
+            codec=self.codec.value,
+            copy_ms=round(copies_s * 1e3),
+            hear_ms=round(self.hear_s * 1e3),
+        )
 
     def _tell(self, limits: Limits, now: float) -> Limits:
         self.told = limits

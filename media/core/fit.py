@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from media.core.redundancy import LIGHT_LOSS_RATIO, REPAIR_LOSS_RATIO, REPAIR_RTT_S
+from media.core.redundancy import LIGHT_LOSS_RATIO
 from media.core.rungs import (
     CHEAP_PROTECTED,
     LADDER,
@@ -128,14 +128,10 @@ class Sending:
 
 
 def protected(path: Path, before: tuple[bool, ...]) -> tuple[bool, ...]:
-    """Tell for each link whether its voice needs copies, given whether it had them before.
-
-    The table is `media.core.redundancy`'s: above `REPAIR_RTT_S` copies from `LIGHT_LOSS_RATIO` of loss
-    on, below it, where a retransmission comes in time, from `REPAIR_LOSS_RATIO`.
-    """
+    """Tell for each link whether its voice needs copies, given whether it had them before."""
     wanted = []
     for index, link in enumerate(path):
-        loss = REPAIR_LOSS_RATIO if link.rtt_s <= REPAIR_RTT_S else LIGHT_LOSS_RATIO
+        loss = LIGHT_LOSS_RATIO
         if index < len(before) and before[index]:
             loss *= CALM_RATIO
         wanted.append(link.loss_ratio >= loss and link.loss_ratio > 0)

@@ -46,12 +46,17 @@ class InboundStream:
     """A received stream with its repairs."""
 
     __slots__ = (
-        "_frame_ticks", "_index", "_key_bytes", "_key_timestamp", "_red_type", "_timestamp",
-        "hold", "is_video", "key_frames", "nacks", "reception", "recovered",
+        "_frame_ticks", "_gone", "_index", "_key_bytes", "_key_timestamp", "_red_type", "_timestamp",
+        "far_ticks", "hold", "is_video", "key_frames", "late", "nacks", "reception", "recovered",
     )  # fmt: skip
 
     recovered: int
     """Frames of voice that redundancy brought back."""
+    far_ticks: int
+    """Of a voice: how far back its sender's furthest copies are; 0: it sends none."""
+    late: list[RtpPacket]
+    """Frames of voice that came after what follows them was given out: not in order, but not yet of no use. Whoever takes
+    them empties it."""
 
     def __init__(
         self,
@@ -77,6 +82,9 @@ class InboundStream:
         self.nacks = NackScheduler()
         self.key_frames = KeyFrameRequests()
         self.recovered = 0
+        self.far_ticks = 0
+        self.late = []
+        self._gone: dict[int, None] = {}
         self._red_type = red_type
         self._frame_ticks = 0
         self._index = -1
@@ -95,10 +103,12 @@ class InboundStream:
             or self.hold.needs_key_frame
         )
 
-    def set_rtt(self, rtt_s: float) -> None:
-        """Bound the hold for this round trip."""
+    def set_rtt(self, rtt_s: float, *, waits: bool = True) -> None:
+        """Bound the hold for this round trip; a voice whose listeners can take `late` frames needs none."""
         if self.is_video:
             self.hold.wait_s = video_wait_s(rtt_s)
+        elif not waits:
+            self.hold.wait_s = 0.0
         else:
             frame_s = self._frame_ticks / self.reception.clock_rate or DEFAULT_FRAME_S
             self.hold.wait_s = voice_wait_s(rtt_s, frame_s, 1 if self._red_type >= 0 else 0)
@@ -107,6 +117,7 @@ class InboundStream:
         """Go on after an outage with the packet of this number: nothing sent before it is worth waiting for."""
         self.reception.skip_to(number)
         self.hold.skip()
+        self._gone.clear()
         self.nacks.restart()
 
     def receive(self, packet: RtpPacket, now: float) -> Sequence[RtpPacket]:
@@ -121,8 +132,11 @@ class InboundStream:
             nacks.received(index, now)
         if packet.payload_type == self._red_type:
             return self._receive_red(packet, now)
+        if not self.is_video:
+            self.far_ticks = 0
+            return self._push_voice(packet, now)
         out = self.hold.push(packet, now)
-        if self.is_video and (self.key_frames.wanted or self._key_timestamp != IDLE):
+        if self.key_frames.wanted or self._key_timestamp != IDLE:
             self._watch_key_frame(out, now)
         return out
 
@@ -174,17 +188,39 @@ class InboundStream:
         if packet.index == self._index + 1:
             self._frame_ticks = (packet.timestamp - self._timestamp) & 0xFFFFFFFF
         self._index, self._timestamp = packet.index, packet.timestamp
+        if blocks:
+            self.far_ticks = max(each.offset for each in blocks)
         hold = self.hold
-        if packet.index == hold.next_index or not blocks:
-            return hold.push(packet, now)
+        if not blocks or (packet.index == hold.next_index and not self._gone):
+            return self._push_voice(packet, now)
         out: list[RtpPacket] = []
         for earlier in red.recover(packet, blocks, self._frame_ticks):
-            if earlier.index >= hold.next_index >= 0 and not hold.holds(earlier.index):
+            index = earlier.index
+            if index in self._gone or (index >= hold.next_index >= 0 and not hold.holds(index)):
                 self.recovered += 1
                 self.reception.repaired += 1
-                self.nacks.received(earlier.index, now)
-                out += hold.push(earlier, now)
-        out += hold.push(packet, now)
+                self.nacks.received(index, now)
+                out += self._push_voice(earlier, now)
+        out += self._push_voice(packet, now)
+        return out
+
+    def _push_voice(self, packet: RtpPacket, now: float) -> Sequence[RtpPacket]:
+        """Return what goes out in order; what comes after its turn is kept in `late`."""
+        hold, gone = self.hold, self._gone
+        index, before = packet.index, hold.next_index
+        if index == before and not gone:
+            return hold.push(packet, now)
+        if index in gone:
+            del gone[index]
+            self.late.append(packet)
+            return ()
+        out = hold.push(packet, now)
+        if 0 <= before < hold.next_index - len(out):
+            came = {each.index for each in out}
+            missing = range(max(before, hold.next_index - red.MAX_DISTANCE), hold.next_index)
+            gone.update(dict.fromkeys(each for each in missing if each not in came))
+        while gone and (oldest := next(iter(gone))) < hold.next_index - red.MAX_DISTANCE:
+            del gone[oldest]
         return out
 
     def _watch_key_frame(self, packets: Sequence[RtpPacket], now: float) -> None:

@@ -49,6 +49,10 @@ class Limits:
     """``first``: the browser sends it; ``yes``: it may be sent to the browser."""
     codec: Literal["VP8", "VP9"] = "VP8"
     """Of the picture."""
+    copy_ms: int = 0
+    """How far behind its frame each copy of the voice is to travel; 0 = one frame, as browsers do by themselves."""
+    hear_ms: int = 0
+    """For how long the voice that is heard must be kept at least, for what is repaired to come in time; 0 = as the browser likes."""
     rung: Rung = Rung.VOICE
     reason: Reason = Reason.START
     whose: Side | None = None
@@ -74,7 +78,8 @@ class Limits:
 
     def beside(self, told: Limits) -> bool:
         """Tell whether what no rung decides is as it was told."""
-        return self.codec == told.codec
+        mine = (self.codec, self.copy_ms, self.hear_ms)
+        return mine == (told.codec, told.copy_ms, told.hear_ms)
 
     def drifted(self, told: Limits) -> bool:
         """Tell whether what may be used beside the call, or in the open, has become another amount."""

@@ -183,7 +183,7 @@ class OutboundVoice:
         payload_type = rewriter.payload_types.get(packet.payload_type, -1)
         if payload_type < 0:
             return 0
-        if self._red_type >= 0 and self.red.distances:
+        if self._red_type >= 0 and self.red.wanted:
             at = rewriter.header(packet, out, now, transport_number, self._red_type)
             end = self.red.write(packet, payload_type, rewriter.timestamp, out, at)
             rewriter.octet_count += end - at - (packet.payload_end - packet.payload_at)
@@ -196,3 +196,14 @@ class OutboundVoice:
                 self.red.remember(packet, payload_type, rewriter.timestamp)
         self._budget.voice(end + OVERHEAD_BYTES, now)
         return end
+
+    def take_late(self, packet: RtpPacket) -> None:
+        """Let a frame that came after its successors travel with the next packet, as far as the receiver knows RED.
+
+        The numbers of what went out leave no room for it; its timestamp says where it belongs.
+        """
+        rewriter = self.rewriter
+        timestamp = rewriter.timestamp_of(packet)
+        payload_type = rewriter.payload_types.get(packet.payload_type, -1)
+        if self._red_type >= 0 and timestamp is not None and payload_type >= 0:
+            self.red.take_late(packet, payload_type, timestamp)

@@ -21,8 +21,10 @@ MAX_LENGTH: Final = (1 << 10) - 1
 """Octets of a redundant block."""
 MAX_BLOCKS: Final = 8
 """Redundant blocks read from one packet; Chromium sends one, at most nine."""
-MAX_DISTANCE: Final = 8
-"""Frames kept for writing."""
+MAX_DISTANCE: Final = 17
+"""Frames kept for writing: of 20 ms, as many as the offset reaches."""
+MAX_LATE: Final = 4
+"""Frames that came too late for a packet of their own and travel with one packet: more would be a burst."""
 MIN_FRAME_BYTES: Final = 3
 """A shorter Opus frame is DTX or empty (RFC 6716 §3.1); repeating silence is of no use."""
 
@@ -113,7 +115,7 @@ def recover(packet: RtpPacket, blocks: list[Block], frame_ticks: int) -> list[Rt
 class RedWriter:
     """Writes the payload of one outgoing voice stream as RED."""
 
-    __slots__ = ("_history", "distances", "max_bytes")
+    __slots__ = ("_history", "_late", "distances", "max_bytes")
 
     distances: tuple[int, ...]
     """How many frames back the copies are, ascending; may be changed at any packet."""
@@ -125,6 +127,19 @@ class RedWriter:
         self.max_bytes = max_bytes
         # Timestamp, payload type, data, start, end; newest first. Slices of shared packets.
         self._history: deque[tuple[int, int, Octets, int, int]] = deque(maxlen=MAX_DISTANCE)
+        self._late: list[tuple[int, int, Octets, int, int]] = []
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the next packet has something beside its own frame."""
+        return bool(self.distances or self._late)
+
+    def take_late(self, packet: RtpPacket, payload_type: int, timestamp: int) -> None:
+        """Send a frame with the next packet whose own packet's place in the stream is gone."""
+        if len(self._late) < MAX_LATE:
+            self._late.append(
+                (timestamp, payload_type, packet.data, packet.payload_at, packet.payload_end)
+            )
 
     def remember(self, packet: RtpPacket, payload_type: int, timestamp: int) -> None:
         """Keep a frame that was sent, for copies in later packets."""
@@ -147,16 +162,17 @@ class RedWriter:
         primary = packet.data[packet.payload_at : packet.payload_end]
         left = self.max_bytes - len(primary) - 1
         history = self._history
+        chosen = [history[each - 1] for each in self.distances if each <= len(history)]
+        if self._late:
+            chosen += sorted(self._late, key=lambda frame: (timestamp - frame[0]) & 0xFFFFFFFF)
+            self._late.clear()
         heads: Octets = b""
         copies: Octets = b""
-        for distance in self.distances:
-            if distance > len(history):
-                break
-            old_timestamp, old_type, octets, first, last = history[distance - 1]
+        for old_timestamp, old_type, octets, first, last in chosen:
             offset = (timestamp - old_timestamp) & 0xFFFFFFFF
             length = last - first
             if offset > MAX_OFFSET or length > MAX_LENGTH or length + 4 > left:
-                break
+                continue
             if offset and length >= MIN_FRAME_BYTES:
                 word = (0x80 | old_type) << 24 | offset << 10 | length
                 heads = word.to_bytes(4, "big") + heads

@@ -186,6 +186,12 @@ class Rewriter:
             now, transport_number,
         )  # fmt: skip
 
+    def timestamp_of(self, packet: RtpPacket) -> int | None:
+        """Return the timestamp that a packet would have had; None: it is of another source than the last one."""
+        if packet.ssrc != self._source:
+            return None
+        return (packet.timestamp + self._offset) & MASK_32
+
     def _switch(self, packet: RtpPacket, now: float) -> None:
         """Let the timestamps go on from where the last source left them."""
         wanted = self.timestamp

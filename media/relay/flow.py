@@ -11,6 +11,9 @@ import math
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from typing_extensions import override
+
+from media.core.bursts import BurstMeter
 from media.core.cache import PacketCache
 from media.core.descriptor import VideoCodec
 from media.core.extensions import NO_EXTENSIONS, ExtensionWriter
@@ -19,7 +22,7 @@ from media.core.in_air import InAir
 from media.core.inbound import InboundStream
 from media.core.outbound import OutboundVideo, OutboundVoice
 from media.core.red import RedWriter
-from media.core.redundancy import distances
+from media.core.redundancy import Span, distances, hearing_s
 from media.core.rewrite import Rewriter
 from media.core.rtp import SCRATCH_BYTES
 from media.core.rtx import RtxWriter
@@ -58,6 +61,9 @@ FEEDBACK_S: Final = 0.3
 LIVE_S: Final = 2.0
 """A source that was heard within this is sending."""
 
+MAX_RUN: Final = 50
+"""Lost frames in a row that may be a burst: 1 s of the shortest."""
+
 _scratch = bytearray(SCRATCH_BYTES)
 """Where packets are written before they are encrypted: one is enough for a process that has one thread."""
 
@@ -73,14 +79,18 @@ class Source:
     """One stream of a leg: repaired, in order, handed to its sinks."""
 
     __slots__ = (
-        "_last_number", "_last_timestamp", "_repeat_at", "frame_ticks", "heard_at", "kind", "outages", "repairs", "report",
-        "seat", "sinks", "ssrc", "stream",
+        "_last_number", "_last_timestamp", "_repeat_at", "bursts", "frame_ticks", "heard_at", "kind", "outages", "repairs", "report",
+        "seat", "sinks", "span", "ssrc", "stream",
     )  # fmt: skip
 
     report: tuple[int, int, float] | None
     """Of the last sender report: NTP, RTP timestamp, when it came."""
     frame_ticks: int
     """Timestamp distance of two packets that follow each other."""
+    bursts: BurstMeter
+    """What a voice has lost on its way here."""
+    span: Span
+    """How far back its sender's copies are to be."""
     outages: int
 
     def __init__(self, seat: Seat, kind: Kind, ssrc: int, now: float) -> None:
@@ -100,6 +110,8 @@ class Source:
         self.sinks: list[VoiceSink] | list[PictureSink] = []
         self.heard_at = now
         self.report = None
+        self.bursts = BurstMeter()
+        self.span = Span()
         self.outages = 0
         self.frame_ticks = 0
         self._last_number = -2
@@ -108,8 +120,11 @@ class Source:
         self.measured_rtt(seat.rtt.smoothed_s)
 
     def measured_rtt(self, rtt_s: float) -> None:
-        """Bound the hold: nobody waits for a repetition that was not asked for."""
-        self.stream.set_rtt(rtt_s if self.repairs else max(rtt_s, 2 * VOICE_SHORT_RTT_S))
+        """Bound the hold: nobody waits for a repetition that was not asked for, or for what may come after its turn."""
+        waits = self.repairs or not all(sink.takes_late for sink in self.sinks)
+        self.stream.set_rtt(
+            rtt_s if self.repairs else max(rtt_s, 2 * VOICE_SHORT_RTT_S), waits=waits
+        )
 
     def receive(self, packet: RtpPacket, now: float) -> bool:
         """Take a packet and forward what is due (hot path); return whether its predecessor is missing."""
@@ -122,10 +137,42 @@ class Source:
         after_loss = number != (last + 1) & 0xFFFF
         if not after_loss:
             self.frame_ticks = (packet.timestamp - self._last_timestamp) & 0xFFFFFFFF
+        elif self.kind is Kind.VOICE and last >= 0:
+            self._lost(
+                number - last - 1 & 0xFFFF, packet.timestamp - self._last_timestamp & 0xFFFFFFFF
+            )
         self._last_number = number
         self._last_timestamp = packet.timestamp
-        self.forward(self.stream.receive(packet, now), now)
+        packets = self.stream.receive(packet, now)
+        if self.stream.late:
+            self._forward_late()
+        self.forward(packets, now)
         return after_loss and last >= 0
+
+    def spread(self, loss_ratio: float, now: float) -> float:
+        """Return how far behind its frames a sender's copies are to be, seconds; 0: one frame, as browsers do."""
+        if not self.frame_ticks:
+            return 0.0
+        return self.span.choose(self.bursts.reach_s, loss_ratio, self.frame_ticks / VOICE_HZ, now)
+
+    @property
+    def far_s(self) -> float:
+        """How far behind its frames a sender's copies are, where that is more than one."""
+        far = self.stream.far_ticks
+        return far / VOICE_HZ if far > 1.5 * self.frame_ticks else 0.0
+
+    def _lost(self, count: int, ticks: int) -> None:
+        """Note a run of lost frames by what came before and after it."""
+        if 0 < count < MAX_RUN:
+            frame_s = ticks / (count + 1) / VOICE_HZ
+            self.bursts.run([place * frame_s for place in range(1, count + 1)])
+
+    def _forward_late(self) -> None:
+        """Let frames that came after their turn travel with the next packet of whoever listens."""
+        for packet in self.stream.late:
+            for sink in self.sinks:
+                sink.take_late(packet)
+        self.stream.late.clear()
 
     def gap_before(self, packet: RtpPacket) -> int:
         """Return how many packets of this stream are missing between the newest and this one."""
@@ -172,7 +219,6 @@ class Source:
             self.stream.key_frames.want(now, rtt_s)
             self.seat.room.busy = True
 
-
     def asked_for_key_frame(self, now: float, rtt_s: float) -> None:
         """Take a watcher's request; what it lacks may be on its way.
 
@@ -185,6 +231,14 @@ class Source:
 
 class _Sink:
     """What both kinds have in common: whose it is, and whom it follows."""
+
+    @property
+    def takes_late(self) -> bool:
+        """Whether it has a use for frames that come after their turn."""
+        return False
+
+    def take_late(self, packet: RtpPacket) -> None:
+        """Take a frame that came after its turn."""
 
     __slots__ = ("_mid", "_target", "first_number", "seat", "source")
 
@@ -218,7 +272,7 @@ class _Sink:
 class VoiceSink(_Sink):
     """The voice that a leg hears."""
 
-    __slots__ = ("_frame_bytes", "flowing", "out")
+    __slots__ = ("_frame_bytes", "_red", "_span", "flowing", "out")
 
     flowing: bool
     """Whether a packet has gone out since forwarding began."""
@@ -226,7 +280,9 @@ class VoiceSink(_Sink):
     def __init__(self, seat: Seat, ssrc: int, target: Mapping[str, int], *, red: bool) -> None:
         super().__init__(seat, target, MID_AUDIO)
         self.flowing = False
+        self._red = red
         self._frame_bytes = 60.0
+        self._span = Span()
         self.out = OutboundVoice(
             self._rewriter(ssrc, VOICE_HZ, [OPUS]),
             seat.down_budget,
@@ -240,6 +296,17 @@ class VoiceSink(_Sink):
             self.out.rewriter.follow(self._extensions(source.seat))
         self.source = source
 
+    @property
+    @override
+    def takes_late(self) -> bool:
+        """Only RED has a place for them."""
+        return self._red
+
+    @override
+    def take_late(self, packet: RtpPacket) -> None:
+        """Let it travel with the next packet."""
+        self.out.take_late(packet)
+
     def forward(self, packet: RtpPacket, now: float) -> None:
         """Write, encrypt, send (hot path)."""
         seat = self.seat
@@ -251,16 +318,24 @@ class VoiceSink(_Sink):
                 self.flowing = True
                 seat.room.flows(seat)
 
-    def protect(self, loss_ratio: float, spare_bps: float, *, wanted: bool) -> None:
-        """Choose the redundancy of this way: the ladder says whether it is needed, and what is left for it."""
+    def protect(
+        self, loss_ratio: float, reach_s: float, spare_bps: float, now: float, *, wanted: bool
+    ) -> float:
+        """Choose the redundancy of this way: the ladder says whether it is needed, and what is left for it.
+
+        Returns:
+            For how long its listener must keep the voice at least, seconds; 0: as it likes.
+        """
         source = self.source
         if source is None or not source.frame_ticks:
-            return
+            return 0.0
         frame_s = source.frame_ticks / VOICE_HZ
         voice_bps = self._frame_bytes * 8 / frame_s
-        self.out.red.distances = (
-            distances(loss_ratio, frame_s, voice_bps, spare_bps) if wanted else ()
+        span_s = self._span.choose(reach_s, loss_ratio, frame_s, now)
+        self.out.red.distances = far = (
+            distances(loss_ratio, frame_s, voice_bps, spare_bps, span_s) if wanted else ()
         )
+        return hearing_s(span_s if far else 0.0, source.far_s)
 
 
 class PictureSink(_Sink):

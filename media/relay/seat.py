@@ -522,11 +522,19 @@ class Seat:
         if self.down is not None:
             self.down.watch.fell(now)
 
-    def protect(self, link: Link, sending: Sending, *, wanted: bool) -> None:
+    def protect(self, link: Link, sending: Sending, now: float, *, wanted: bool) -> None:
         """Write the voice to the browser with the copies that the ladder has reserved room for."""
         if self.voice is not None:
+<<<<<<< HEAD
             spare_bps = copies_bps(sending, link)
             self.voice.protect(link.loss_ratio, spare_bps, wanted=wanted)
+=======
+            spare_bps = STAY_SHARE * link.rate_bps - sending.wire_bps(link, 0)
+            reach_s = self.down.bursts.reach_s if self.down is not None else 0.0
+            self.direction.hear_s = self.voice.protect(
+                link.loss_ratio, reach_s, spare_bps, now, wanted=wanted
+            )
+>>>>>>> 1bd3238 (Copies of the voice from the first packet on long ways, as far behind as bursts are long, both ways; a hole of the up-link delays nobody)
 
     def look(self, now: float) -> None:
         """Take stock, some times a second: budgets, holds, redundancy follow what is known now."""
@@ -542,6 +550,8 @@ class Seat:
         self.is_fast = (octets - self._octets) * 8 >= FAST_BPS * (now - self._looked_at)
         self._octets, self._looked_at = octets, now
         self.up_budget.set_rate(max(up.usable_bps, up.rate_bps), now)
+        if self._voice is not None:
+            self.direction.copy_s = self._voice.spread(up.loss_ratio, now)
         if self.picture is not None:
             self.picture.cache.age_s = useful_s(self.rtt.smoothed_s)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from media.core.bursts import BurstMeter
 from media.core.bwe.watch import LinkWatch
 from media.core.serial import HALF_16, MASK_16
 from media.core.transport_cc import TICK_S, TICKS_PER_REFERENCE
@@ -29,14 +30,16 @@ class DownlinkEstimator:
     """One receiving leg whose browser gives transport-wide feedback."""
 
     __slots__ = (
-        "_ahead_s", "_base", "_first", "_lost", "_next", "_reference", "_sent", "watch",
+        "_ahead_s", "_base", "_first", "_lost", "_next", "_reference", "_sent", "bursts", "watch",
     )  # fmt: skip
 
     watch: LinkWatch
+    bursts: BurstMeter
 
     def __init__(self, start_bps: float, rtt_s: float, now: float, number: int = 0) -> None:
         """Start with what a probe or the last call on this link has told; `number`: of the next packet."""
         self.watch = LinkWatch(start_bps, rtt_s, now)
+        self.bursts = BurstMeter()
         self._sent: deque[tuple[float, int] | None] = deque()
         self._first = number  # index of the oldest entry
         self._next = number  # index that the next packet sent has
@@ -70,7 +73,9 @@ class DownlinkEstimator:
             return
         offset = self._offset(feedback.reference)
         # Numbers that a lost feedback spoke of are neither received nor lost: unknown.
-        self._lost = self._lost or (self._base >= 0 and base > self._base)
+        if self._base >= 0 and base > self._base:
+            self._lost = True
+            self.bursts.unknown()
         arrived: list[tuple[float, float, int, bool]] = []
         for index, ticks in enumerate(feedback.arrivals, base - self._first):
             entry = self._sent[index]
@@ -78,7 +83,9 @@ class DownlinkEstimator:
                 continue
             if ticks is None:
                 self._lost = True
+                self.bursts.lost(entry[0])
                 continue
+            self.bursts.arrived(entry[0])
             arrived.append((entry[0], (ticks + offset) * TICK_S, entry[1], self._lost))
             self._lost = False
         self._base = base + len(feedback.arrivals)

@@ -20,6 +20,9 @@ const TURN_AFTER_MS = 5_000;
 /** And when so many restarts were in vain: the network may be one where it is needed now. */
 const TURN_AFTER_RESTARTS = 3;
 
+/** Fetched in calls that need it. */
+const VOICE = "/static/voice_path.js";
+
 /**
  * One RTCPeerConnection to one leg of a relay, made from the offer's fields before anybody is called and before camera and
  * microphone are asked for: then Chromium follows an address change by itself. Both kinds are negotiated in both directions
@@ -53,6 +56,8 @@ export class RelayEndpoint {
   #raise;
   #continuity;
   #brake;
+  /** @type {Promise<import("./voice_path.js").VoicePath> | null} */
+  #voice = null;
 
   /**
    * @param {{
@@ -137,6 +142,7 @@ export class RelayEndpoint {
     this.#brake.limit(limits);
     clearTimeout(this.#raise);
     const shaped = this.#shape();
+    this.#hear(limits);
     const {audio, video} = this.#offer;
     const voice = {
       ...audio, ptimeMs: limits.ptimeMs ?? 20, maxAverageBps: limits.audioMaxBps ?? null, fec: limits.fec ?? true,
@@ -148,6 +154,18 @@ export class RelayEndpoint {
     this.#offer = {...this.#offer, audio: voice, video: picture};
     if (offerSdp(this.#offer) !== before) this.#queue(() => this.#reapply());
     this.#queue(() => shaped.then(() => this.#choose(limits.codec ?? "VP8")));
+  }
+
+  /** What bursts of losses ask of the voice: copies that outlive them, a listener who waits for those. @param {Limits} limits */
+  #hear({hearMs, copyMs = 0}) {
+    const voice = this.#pc.getTransceivers().find(({receiver}) => receiver.track.kind === "audio");
+    if (!voice) return;
+    voice.receiver.jitterBufferTarget = hearMs || null;
+    if (copyMs) {
+      this.#voice ??= import(VOICE).then((part) => new part.default.VoicePath(voice.sender, VOICE));
+      this.#voice.catch(() => (this.#voice = null));
+    }
+    this.#voice?.then((path) => path.spread(copyMs)).catch(() => {});
   }
 
   /** @param {RTCIceServer[]} iceServers fresh TURN credentials, used from the next gathering on */
@@ -185,6 +203,7 @@ export class RelayEndpoint {
     clearTimeout(this.#turnTimer);
     clearTimeout(this.#raise);
     this.#pc.close();
+    this.#voice?.then((voice) => voice.close()).catch(() => {});
     this.#continuity.close();
     this.#brake.watch(false);
   }

@@ -178,3 +178,42 @@ def test_a_stray_packet_is_ignored() -> None:
     received(stream, frame(30_000, key=True), 0.0)
     assert received(stream, frame(20_000), 0.1) == []
     assert received(stream, frame(30_001), 0.2) == [30_001]
+
+
+def test_far_copies_bring_back_a_burst_without_a_wait() -> None:
+    """Four frames are lost: the next one goes out at once, theirs come `late` with the copies five back, each once."""
+    stream = voice()
+    stream.set_rtt(0.5, waits=False)
+    frames = {n: b"frame %d" % n for n in range(30)}
+
+    def far(number: int) -> bytes:
+        old = frames.get(number - 5, b"")
+        head = (
+            (0x80000000 | OPUS << 24 | 5 * FRAME << 10 | len(old)).to_bytes(4, "big")
+            if old
+            else b""
+        )
+        payload = head + bytes((OPUS,)) + old + frames[number]
+        return rtp(number, timestamp=number * FRAME, payload_type=RED, payload=payload)
+
+    out, late = [], []
+    for number in range(30):
+        if 10 <= number < 14:
+            continue
+        out += [p.index & 0xFFFF for p in stream.receive(parsed(far(number)), number * 0.06)]
+        late += [(p.index & 0xFFFF, p.payload, number) for p in stream.late]
+        stream.late.clear()
+    assert out == [n for n in range(30) if not 10 <= n < 14]
+    assert late == [(n, frames[n], n + 5) for n in range(10, 14)]
+    assert (stream.recovered, stream.far_ticks) == (4, 5 * FRAME)
+    stream.receive(parsed(rtp(30, timestamp=30 * FRAME, payload_type=OPUS)), 1.8)
+    assert stream.far_ticks == 0  # it sends none any more
+
+
+def test_an_overtaken_frame_of_a_voice_is_late_not_lost() -> None:
+    """Without a wait the second of two that change places is `late`; a repeat of it is nothing."""
+    stream = voice()
+    stream.set_rtt(0.5, waits=False)
+    plain = [parsed(rtp(n, timestamp=n * FRAME, payload_type=OPUS)) for n in (1, 2, 4, 3, 3)]
+    assert [len(stream.receive(each, 0.1)) for each in plain] == [1, 1, 1, 0, 0]
+    assert [each.index & 0xFFFF for each in stream.late] == [3]

@@ -332,11 +332,24 @@ def test_two_falls_are_two_cuts() -> None:
 
 
 def test_a_rung_is_entered_with_the_copies_that_it_may_need() -> None:
-    """0.4 % on 500 ms: no copies yet, but a rung that a little more loss would take is not tried."""
-    state = settled(38e3, 0.004, 0.5)
-    assert state.protected == (False,)
-    assert state.rung is Rung.VOICE
-    assert settled(38e3, 0.001, 0.5).rung is Rung.GLIMPSE
+    """0.4 % on 150 ms: no copies yet, but a rung that a little more loss would take is not tried."""
+    for loss, rung in ((0.004, Rung.VOICE), (0.001, Rung.GLIMPSE)):
+        state = settled(38e3, loss, 0.15)
+        assert state.protected == (False,)
+        assert state.rung is rung
+
+
+def test_a_long_way_has_copies_before_any_loss_was_seen() -> None:
+    """On 500 ms from the beginning on, and a quarter of a minute later no more; on 100 ms not at all."""
+    far, near = link(300e3, 0.0, 0.5), link(300e3, 0.0, 0.1)
+    state = begin(Rung.SMALL, (near, far), 0.0)
+    assert state.protected == (False, True)
+    state, _ = decide(state, (near, far), 14.0)
+    assert state.protected == (False, True)
+    state, _ = decide(state, (near, far), 16.0)
+    assert state.protected == (False, False)
+    state, _ = decide(state, (far,), 20.0)  # the path has become another
+    assert state.protected == (True,)
 
 
 @pytest.mark.parametrize("bad", [link(300e3, 0.35), link(300e3, queue_s=0.5)])

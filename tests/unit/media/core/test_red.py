@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.core import red
-from media.core.red import MAX_DISTANCE, RedWriter
-from media.core.redundancy import distances
+from media.core.red import MAX_DISTANCE, MAX_OFFSET, RedWriter
+from media.core.redundancy import Span, distances, hearing_s
 from media.core.rtp import RtpPacket
 from tests.support.rtp_packets import OPUS, RED, at_index, parsed, rtp
 
@@ -161,18 +161,70 @@ def test_history_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "frame_s", "spare_bps", "expected"),
+    ("loss", "frame_s", "spare_bps", "span_s", "expected"),
     [
-        (0.02, 0.06, 1e6, (2,)),
-        (0.06, 0.06, 1e6, (1, 2)),
-        (0.06, 0.06, 12_000, (2,)),  # room for one copy
-        (0.06, 0.06, 11_999, ()),  # for none
-        (0.06, 0.04, 1e6, (1, 3)),
-        (0.06, 0.02, 1e6, (3, 6)),  # the same span in time
-        (0.06, 0.12, 1e6, (1,)),
-        (0.06, 0.0, 1e6, ()),
+        (0.02, 0.06, 1e6, 0.0, (1,)),
+        (0.02, 0.06, 1e6, 0.12, (2,)),
+        (0.06, 0.06, 1e6, 0.0, (1, 2)),  # two that are lost one after the other
+        (0.06, 0.06, 1e6, 0.3, (2, 5)),
+        (0.06, 0.06, 12_000, 0.3, (5,)),  # room for one copy
+        (0.06, 0.06, 11_999, 0.3, ()),  # for none
+        (0.06, 0.04, 1e6, 0.3, (4, 8)),
+        (0.06, 0.02, 1e6, 0.3, (7, 15)),  # the same span in time
+        (0.06, 0.12, 1e6, 0.3, (1, 2)),
+        (0.06, 0.2, 1e6, 0.3, (1,)),
+        (0.06, 0.0, 1e6, 0.3, ()),
     ],
 )
-def test_decision(loss: float, frame_s: float, spare_bps: float, expected: tuple[int, ...]) -> None:
-    """The table over loss, frame length and room, for a voice of 12 kbit/s that needs copies."""
-    assert distances(loss, frame_s, 12_000, spare_bps) == expected
+def test_decision(
+    loss: float, frame_s: float, spare_bps: float, span_s: float, expected: tuple[int, ...]
+) -> None:
+    """The table over loss, frame length, room and span, for a voice of 12 kbit/s that needs copies."""
+    assert distances(loss, frame_s, 12_000, spare_bps, span_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("reach_s", "loss", "frame_s", "span_s"),
+    [
+        (0.06, 0.03, 0.06, 0.0),  # single losses: the next frame is as good
+        (0.03, 0.03, 0.02, 0.0),
+        (0.18, 0.06, 0.06, 0.3),  # bursts of 180 ms
+        (0.18, 0.05, 0.02, 0.3),
+        (0.18, 0.03, 0.06, 0.2),  # which take less: less delay is paid for it
+        (0.18, 0.01, 0.06, 0.0),
+        (0.09, 0.06, 0.06, 0.12),
+    ],
+)
+def test_span(reach_s: float, loss: float, frame_s: float, span_s: float) -> None:
+    """Far copies where losses come in bursts, at most as far as what they repair is worth."""
+    assert Span().choose(reach_s, loss, frame_s, 0.0) == span_s
+
+
+def test_a_span_stays() -> None:
+    """Further at once, nearer a third of a minute after it was last needed; what hears keeps the voice a frame longer."""
+    span = Span()
+    assert span.choose(0.18, 0.06, 0.06, 0.0) == 0.3
+    assert span.choose(0.18, 0.01, 0.06, 15.0) == 0.3
+    assert span.choose(0.18, 0.06, 0.06, 18.0) == 0.3
+    assert span.choose(0.18, 0.01, 0.06, 37.0) == 0.3
+    assert span.choose(0.18, 0.01, 0.06, 38.1) == 0.0
+    assert hearing_s(0.0, 0.0) == 0.0
+    assert hearing_s(0.12, 0.3) == pytest.approx(0.36)
+
+
+def test_late_frames_travel_with_the_next_packet() -> None:
+    """What came after its turn goes as a copy where its timestamp says, once, the oldest first; not beyond the offset."""
+    writer = RedWriter()
+    frames = [parsed(rtp(n, timestamp=n * FRAME, payload=b"frame %d" % n)) for n in range(8)]
+    assert not writer.wanted
+    writer.take_late(frames[1], OPUS, FRAME)
+    writer.take_late(frames[3], OPUS, 3 * FRAME)
+    writer.take_late(frames[0], OPUS, (5 * FRAME - MAX_OFFSET - 1) & 0xFFFFFFFF)
+    assert writer.wanted
+    out = bytearray(2_000)
+    end = writer.write(frames[7], OPUS, 5 * FRAME, out, 0)
+    packet = parsed(rtp(7, payload=bytes(out[:end])))
+    blocks = red.read(packet) or []
+    assert [block.offset for block in blocks] == [4 * FRAME, 2 * FRAME]
+    assert [bytes(packet.data[b.start : b.end]) for b in blocks] == [b"frame 1", b"frame 3"]
+    assert not writer.wanted

@@ -106,10 +106,10 @@ def outline(pages: Pages, language: str) -> Outline:
 async def test_the_patient_page_is_at_most_16_kb_on_the_wire(
     origin: tuple[str, int], pages: Pages, language: str
 ) -> None:
-    """Headers and all: on 64 kbit/s it is there in 2 s, and what calls need beside it 1.5 s later."""
+    """Headers and all: on 64 kbit/s it is there in 2 s, and what calls need beside it 1.6 s later."""
     assert await on_the_wire(origin, f"/{language}") <= PATIENT_PAGE_BYTES == 16_384
     [late] = late_parts(pages, language)
-    assert await on_the_wire(origin, late) <= PATIENT_CALL_BYTES == 12_288
+    assert await on_the_wire(origin, late) <= PATIENT_CALL_BYTES == 12_800
     [content] = late_parts(pages, language, "data-content")
     assert await on_the_wire(origin, content) <= PATIENT_CONTENT_BYTES == 10_240
 
@@ -129,7 +129,7 @@ async def test_what_calls_need_is_one_response_for_ever(
     assert (status, headers["Content-Encoding"]) == (200, "br")
     assert "immutable" in headers["Cache-Control"]
     text = pages.static[f"call-{language}.js"].bodies[""].decode()
-    assert "import" not in re.findall(r"\w+", text)
+    assert re.findall(r"\bimport\b.", text) == ["import("]  # what a call on a link with bursts needs, when it does
     assert "/api/join" not in text
     assert "RTCPeerConnection(" not in outline(pages, language).inline["script"][0]
 
