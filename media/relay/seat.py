@@ -525,16 +525,11 @@ class Seat:
     def protect(self, link: Link, sending: Sending, now: float, *, wanted: bool) -> None:
         """Write the voice to the browser with the copies that the ladder has reserved room for."""
         if self.voice is not None:
-<<<<<<< HEAD
             spare_bps = copies_bps(sending, link)
-            self.voice.protect(link.loss_ratio, spare_bps, wanted=wanted)
-=======
-            spare_bps = STAY_SHARE * link.rate_bps - sending.wire_bps(link, 0)
             reach_s = self.down.bursts.reach_s if self.down is not None else 0.0
             self.direction.hear_s = self.voice.protect(
                 link.loss_ratio, reach_s, spare_bps, now, wanted=wanted
             )
->>>>>>> 1bd3238 (Copies of the voice from the first packet on long ways, as far behind as bursts are long, both ways; a hole of the up-link delays nobody)
 
     def look(self, now: float) -> None:
         """Take stock, some times a second: budgets, holds, redundancy follow what is known now."""
