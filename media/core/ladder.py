@@ -56,6 +56,11 @@ frames of the other half were heard as gaps."""
 FIRST_COPIES_S: Final = 15.0
 """And on a long way so long from the beginning on, before any loss was seen: at 1 % they came after 5 s and more, and what was
 lost until then was heard (measured). In 15 s of 25 packets a second 1 % loses one with a chance of 98 %."""
+SLOW_DRAIN_S: Final = 3.0
+"""A queue that would take longer to go at what is sent isn't waited for: voice comes after it all that time. But there is no
+lower picture than a glimpse, and its own key frame makes half a second of queue on 48 kbit/s."""
+ROOMY_SHARE: Final = 0.6
+"""Of a link's rate, what a rung may take for a brake to be excused while a queue still stands: it is going."""
 HEARD_S: Final = 0.5
 """Silence below this is none: frames of 60 ms and a feedback interval of 250 ms, one of them lost."""
 PICTURE_LOSS_RATIO: Final = 0.3
@@ -223,9 +228,10 @@ def braked(state: State, path: Path, now: float) -> tuple[State, Move | None]:
         return state, None
     state = _noted(state, path, now)
     down, move = _down(state, Rung.VOICE, Reason.BRAKE, Side.SENDER, path, now)
-    fits = short_link(state.rung, state.wish, path, state.protected, COPIES_SHARE) is None
     stands = any(link.queue_s > LARGE_QUEUE_S for link in path)
-    if fits and not stands and now - state.excused >= RELAPSE_S:
+    share = ROOMY_SHARE if stands else COPIES_SHARE
+    fits = short_link(state.rung, state.wish, path, state.protected, share) is None
+    if fits and now - state.excused >= RELAPSE_S:
         # What is known of the links says otherwise: reports were lost, or a queue is gone already. Once that is believed.
         down = replace(
             down, relapses=state.relapses, relapsed=state.relapsed, excused=now, back_to=state.rung
@@ -450,10 +456,17 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Si
         return Rung.VOICE, Reason.WATCHER if lossiest else Reason.LOSS, Side.of(lossiest)
     if state.queue_since is not None and rung > Rung.VOICE_MIN:
         stands_s = now - max(state.queue_since, state.since)
-        if stands_s >= DRAIN_S + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
-            fullest = _most(path, "queue_s")
+        fullest = _most(path, "queue_s")
+        drains = rung <= Rung.GLIMPSE or _drain_s(state.sending, path[fullest]) <= SLOW_DRAIN_S
+        if stands_s >= DRAIN_S * drains + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
             return Rung(rung - 1), Reason.WATCHER if fullest else Reason.QUEUE, Side.of(fullest)
     return None
+
+
+def _drain_s(sending: Sending, link: Link) -> float:
+    """Return how long a link's queue takes to go while this is sent."""
+    spare_bps = link.rate_bps - sending.wire_bps(link)
+    return link.queue_s * link.rate_bps / spare_bps if spare_bps > 0 else float("inf")
 
 
 def _round_trip_s(path: Path) -> float:

