@@ -4,9 +4,9 @@
 import json
 from pathlib import Path
 
+from media.core.direction import Direction
 from media.core.fit import Link
 from media.core.rungs import Rung, Wish
-from media.core.direction import Direction
 from media.relay.trace import Trace, replay
 
 RECORDED = Path(__file__).with_name("traces") / "vsat_congested.jsonl"
