@@ -145,6 +145,42 @@ test("a refused hello is no connection: final codes end, the others wait as long
   assert.deepEqual(states.at(-1), ["closed", "version_unsupported"]);
 });
 
+test("the socket is dialled while the token is fetched, and greets with the later of the two", async () => {
+  for (const first of ["socket", "token"]) {
+    FakeSocket.all = [];
+    /** @type {(token: string) => void} */
+    let fetched = () => {};
+    transport = new Transport({url: "", instance: "i", getToken: () => new Promise((resolve) => (fetched = resolve))});
+    transport.connect();
+    assert.equal(FakeSocket.all.length, 1);
+    const steps = [() => FakeSocket.last.onopen?.(), () => fetched("late")];
+    for (const step of first === "socket" ? steps : steps.reverse()) {
+      assert.deepEqual(FakeSocket.last.sent, []);
+      step();
+      await settle();
+    }
+    assert.deepEqual(FakeSocket.last.sent.map(({type, token}) => [type, token]), [["hello", "late"]]);
+    transport.close();
+  }
+});
+
+test("a socket that goes before the token comes is another try's", async () => {
+  /** @type {((token: string) => void)[]} */
+  const fetched = [];
+  transport = new Transport({url: "", instance: "i", getToken: () => new Promise((resolve) => fetched.push(resolve)), random: () => 1});
+  transport.connect();
+  const lost = FakeSocket.last;
+  lost.end();
+  await pass(500);
+  fetched[0]?.("old");
+  await settle();
+  FakeSocket.last.onopen?.();
+  assert.deepEqual([...lost.sent, ...FakeSocket.last.sent], []);
+  fetched[1]?.("new");
+  await settle();
+  assert.deepEqual(FakeSocket.last.sent.map(({token}) => token), ["new"]);
+});
+
 test("a token that can't be had ends it, one that can't be fetched just now does not", async () => {
   const codes = ["unavailable", "resume_invalid"];
   transport = new Transport({

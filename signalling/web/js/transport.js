@@ -199,20 +199,16 @@ export class Transport {
     const attempt = ++this.#attempt;
     this.#triedAt = Date.now();
     this.#enter("connecting", "");
-    let token;
-    try {
-      token = await this.#options.getToken(this.#expired);
-    } catch (error) {
-      if (attempt === this.#attempt) this.#lost(error instanceof Refused ? error.code : "unavailable", FINAL_TOKEN);
-      return;
-    }
-    if (attempt !== this.#attempt) return;
-    this.#expired = false;
+    const asked = this.#options.getToken(this.#expired);
+    // TCP, TLS and upgrade take three round trips; a token that has to be fetched comes meanwhile.
     const socket = new WebSocket(this.#options.url);
     this.#socket = socket;
     this.#timer = setTimeout(() => attempt === this.#attempt && this.#lost(""), OPEN_WITHIN_MS);
+    let token = "";
+    let opened = false;
     socket.onopen = () => {
-      if (attempt === this.#attempt) this.#greet(token);
+      opened = true;
+      if (token && attempt === this.#attempt) this.#greet(token);
     };
     socket.onmessage = (event) => {
       if (attempt === this.#attempt) this.#receive(event.data);
@@ -220,6 +216,15 @@ export class Transport {
     socket.onclose = (event) => {
       if (attempt === this.#attempt) this.#lost(CLOSE_CODES[event.code] ?? "");
     };
+    try {
+      token = await asked;
+    } catch (error) {
+      if (attempt === this.#attempt) this.#lost(error instanceof Refused ? error.code : "unavailable", FINAL_TOKEN);
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    this.#expired = false;
+    if (opened) this.#greet(token);
   }
 
   /** @param {string} token */
