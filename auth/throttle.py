@@ -112,12 +112,25 @@ INVITE_BY_ACCOUNT: Final = Policy(
     capacity=10_000,
 )
 
+CHAT_BY_PERSON: Final = Policy(
+    name="chat_by_person",
+    # Each line counts: it is an event and content in the store, kept for years. Nobody types more
+    # than one in two seconds for long; 30 at once are what somebody wrote during an outage.
+    free_tries=30,
+    base_delay_s=1.0,
+    max_delay_s=4.0,
+    forgive_s=2.0,
+    success_clears=False,
+    capacity=20_000,
+)
+
 POLICIES: Final = (
     SIGN_IN_BY_ACCOUNT,
     SIGN_IN_BY_ADDRESS,
     CODE_BY_PREFIX,
     CODE_BY_ADDRESS,
     INVITE_BY_ACCOUNT,
+    CHAT_BY_PERSON,
 )
 """All of them."""
 

@@ -216,6 +216,11 @@ class Metrics:
             "role",
             "phase",
         )
+        self.reports_ignored = Counter(
+            "selat_reports_ignored",
+            "Reports of how a call came up or back that were not counted: their page was in no call.",
+            registry=self.registry,
+        )
         self.ice_pairs = Counter(
             "selat_ice_pairs",
             "Candidate pairs that calls came up on, by candidate types and transport protocol.",
@@ -408,6 +413,10 @@ class Metrics:
         self.chat_lines.inc()
 
     # -- calls -----------------------------------------------------------------------------------
+
+    def report_ignored(self) -> None:
+        """A browser said how its call came up or back, and is in no call."""
+        self.reports_ignored.inc()
 
     def setup_report(self, role: str, report: messages.SetupReport) -> None:
         """A browser says how its call came up."""

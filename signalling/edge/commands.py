@@ -18,7 +18,7 @@ import msgspec
 from auth import turn
 from auth.errors import PermissionDenied
 from auth.roles import Action, Role, may
-from auth.throttle import INVITE_BY_ACCOUNT, Throttle
+from auth.throttle import CHAT_BY_PERSON, INVITE_BY_ACCOUNT, Throttle
 from signalling.config import TurnConfig
 from signalling.core import audience, coordinator, matching, triage
 from signalling.core import events as ev
@@ -135,6 +135,7 @@ class Commands:
         self._public_url = public_url
         self._history = History(ledger)
         self._invites = Throttle(INVITE_BY_ACCOUNT)
+        self._lines = Throttle(CHAT_BY_PERSON)
         self._at_once: Mapping[type, Callable[[Connection, Any], None]] = {
             m.Ping: self._ping,
             m.Description: self._description,
@@ -274,10 +275,25 @@ class Commands:
         return IceServers(servers, made.expires_at)
 
     def _setup_report(self, connection: Connection, message: m.SetupReport) -> None:
-        self._metrics.setup_report(connection.role, message)
+        if self._reports(connection, message.consult):
+            self._metrics.setup_report(connection.role, message)
 
-    def _restart_report(self, _connection: Connection, message: m.RestartReport) -> None:
-        self._metrics.restart(message)
+    def _restart_report(self, connection: Connection, message: m.RestartReport) -> None:
+        if self._reports(connection, message.consult):
+            self._metrics.restart(message)
+
+    def _reports(self, connection: Connection, consult_id: str) -> bool:
+        """Return whether a report is of a call in which this page is; else it counts for nothing.
+
+        A page may report a moment after its call ended: that is no mistake, so it is no refusal.
+        """
+        consult = self._ledger.known(ConsultId(consult_id))
+        its_own = (
+            consult is not None and consult.state in CALL and self._takes_part(connection, consult)
+        )
+        if not its_own:
+            self._metrics.report_ignored()
+        return its_own
 
     # -- the patient -------------------------------------------------------------------------------------------------
 
@@ -346,6 +362,7 @@ class Commands:
         consult_id = ConsultId(message.consult)
         content_id = secrets.token_hex(8)
         body = message.text.encode()
+        self._lines.charge(connection.participant, now())
 
         def says(consult: Consult) -> list[ev.Event]:
             owed = audience.specialist_may_answer(consult, connection.account)

@@ -131,6 +131,18 @@ async def test_the_end_leaves_nothing_on_the_device(stage: Stage) -> None:
     await state(page, "ended")
     assert await page.evaluate("localStorage.getItem('selat.consult')") is None
     await expect(page.locator("#summary")).to_contain_text("oralit")
+    await page.click("#done")
+    await state(page, "code")
+    assert "#" not in page.url
+    assert not await page.locator("#continue").is_visible()
+    await expect(page.locator("body")).not_to_contain_text("oralit")
+
+
+async def test_a_consult_that_is_over_is_forgotten_unseen(stage: Stage) -> None:
+    """Who comes back too late is told so, and the telephone keeps no way into that consult."""
+    page = await stage.open(FakePatient(refuse={"resume": "consult_over"}))
+    await state(page, "expired")
+    assert await page.evaluate("localStorage.getItem('selat.consult')") is None
 
 
 async def test_an_app_without_camera_hands_over_to_chrome(stage: Stage) -> None:

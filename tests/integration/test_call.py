@@ -27,3 +27,35 @@ async def test_a_whole_call(clinic: Clinic) -> None:
     assert clinic.metric("rings_total", outcome="answered") == 1
     assert clinic.metric("consults_ended_total", ending="advice") == 1
     assert clinic.metric("chat_lines_total") == 2
+
+
+async def test_reports_count_in_a_call_alone(clinic: Clinic) -> None:
+    """How a call came up or back is counted from its own two pages, while it lasts; anything else is ignored, with a count."""
+    call = await clinic.call()
+    stranger = await clinic.patient()
+    colleague = await clinic.specialist()
+    up = {"consult": call.consult, "connectedMs": 900}
+    back = {"consult": call.consult, "trigger": "online", "recoveredMs": 700}
+
+    def counted() -> tuple[float, float]:
+        restarts = clinic.metric("ice_restarts_total", trigger="online", recovered="yes")
+        return clinic.metric("setup_seconds_count", role="patient", phase="connected"), restarts
+
+    for peer in (stranger, colleague):
+        await peer.send("setup_report", **up)
+        await peer.send("restart_report", **back)
+        await peer.send("setup_report", **{**up, "consult": "no-such-consult"})
+        await peer.ping()
+    assert counted() == (0, 0)
+    assert clinic.metric("reports_ignored_total") == 6
+    await call.patient.send("setup_report", **up)
+    await call.specialist.send("restart_report", **back)
+    await call.patient.ping()
+    await call.specialist.ping()
+    assert counted() == (1, 1)
+    await call.specialist.done("end", consult=call.consult, outcome="advice")
+    await call.patient.until_state("ended")
+    await call.patient.send("restart_report", **back)
+    await call.patient.ping()
+    assert counted() == (1, 1)
+    assert clinic.metric("reports_ignored_total") == 7

@@ -2,6 +2,7 @@
 """Floods, slow readers and strangers that say nothing: each costs itself, and nobody else."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from auth.throttle import CHAT_BY_PERSON, Throttle
 from signalling.config import LimitsConfig
 from signalling.edge import keys
 from signalling.edge.gate import MAX_PENDING, Gate
@@ -92,6 +94,8 @@ async def test_flood_of_pings(clinic: Clinic) -> None:
 async def test_flood_of_durable_requests(clinic: Clinic) -> None:
     """Requests that wait for the store are bounded per connection; each that was acknowledged is recorded once."""
     call = await clinic.call()
+    quick = dataclasses.replace(CHAT_BY_PERSON, free_tries=10_000)
+    gate_of(clinic).commands._lines = Throttle(quick)  # the pace of lines is another limit
     for i in range(MAX_PENDING * 2):
         await call.patient.send("chat", consult=call.consult, key=f"flood-{i:05}", text=f"line {i}")
     await call.patient.wait_until(
@@ -105,6 +109,26 @@ async def test_flood_of_durable_requests(clinic: Clinic) -> None:
     assert len(call.specialist.said) == len(set(call.specialist.said))
     assert set(said) <= set(call.specialist.said)
     assert len(call.specialist.said) >= acknowledged - 3
+
+
+async def test_nobody_writes_without_end(clinic: Clinic) -> None:
+    """Lines of chat have a pace of their own, far below the connection's: the next is refused with when, and written then."""
+    call = await clinic.call()
+    texts = [f"line {i}" for i in range(CHAT_BY_PERSON.free_tries + 1)]
+    for text in texts:
+        await call.patient.chat(text)
+    line = {"consult": call.consult, "key": "k-too-many", "text": "too many"}
+    answer = await call.patient.request("chat", **line)
+    assert (answer["type"], answer["code"]) == ("error", "throttled")
+    assert 0 < answer["retryAfterMs"] <= 1_001 * CHAT_BY_PERSON.max_delay_s
+    assert clinic.refusals("throttled") == 1
+    await call.specialist.chat("still heard")
+    async with asyncio.timeout(10):
+        while (await call.patient.request("chat", **line))["type"] != "ok":  # noqa: ASYNC110 - its own clock
+            await asyncio.sleep(0.2)
+    await call.specialist.wait_until(lambda: "too many" in call.specialist.said)
+    assert call.specialist.said.count("too many") == 1
+    assert [t for t in call.specialist.said if t in texts] == texts
 
 
 async def test_reader_that_is_flooded_and_reads_nothing(open_node: OpenNode) -> None:

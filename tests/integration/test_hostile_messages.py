@@ -61,6 +61,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "content_read": {"consult": "", "key": "k7654321", "handle": 1, "offset": 0, "bytes": 100},
     "still": {"consult": "", "step": "asked"},
+    "callback_answered": {"consult": ""},
     "messages": {"consult": ""},
     "setup_report": {"consult": "", "connectedMs": 100},
     "restart_report": {"consult": "", "trigger": "online", "recoveredMs": 100},
@@ -316,7 +317,7 @@ async def test_wrong_role(clinic: Clinic, log: StringIO) -> None:
 
 CONSULT_TYPES = {tag for tag, fields in SAMPLES.items() if "consult" in fields}
 REPORTS = {"setup_report", "restart_report"}
-"""For metrics only: they change no consult, so whose they are makes no difference."""
+"""For metrics only, and counted only from a page in a call: ignored elsewhere, never refused."""
 
 
 async def test_somebody_elses_consult(clinic: Clinic, log: StringIO) -> None:

@@ -39,7 +39,7 @@ const EARLY_MAX = 64;
 const ICE_MARGIN_MS = 60_000;
 /** A refused line of chat is tried again by itself after that. */
 const CHAT_RETRY_MS = 3_000;
-const SILENT = new Set(["connection_lost", "unavailable", "internal", "rate_limited", "restarting"]);
+const SILENT = new Set(["connection_lost", "unavailable", "internal", "rate_limited", "throttled", "restarting"]);
 
 /**
  * A participant's session: mirrors the server's views, resumes after a lost socket (each entry once, in order), sends

@@ -218,7 +218,7 @@ def test_whatever_happens_the_wait_is_bounded(steps: list[tuple[str, str, float]
 
 def test_the_policies_keep_their_promises() -> None:
     """The policies' own sums: names for metrics, sane bounds, no wiping of shared keys."""
-    assert len({policy.name for policy in POLICIES}) == len(POLICIES) == 5
+    assert len({policy.name for policy in POLICIES}) == len(POLICIES) == 6
     for policy in POLICIES:
         assert 0 < policy.base_delay_s <= policy.max_delay_s <= 300
     assert [policy for policy in POLICIES if policy.success_clears] == [SIGN_IN_BY_ACCOUNT]

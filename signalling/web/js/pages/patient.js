@@ -133,6 +133,7 @@ function render() {
   const lost = !["open", "closed"].includes(link) && Boolean(session.state.me);
   say("link", refusal({code: linkCode === "restarting" ? linkCode : "connection_lost"}));
   show("link", lost && !call);
+  if (["ended", "expired"].includes(state)) forget(door.credentials.consult);
   if (state === "error") say("errortext", refusal({code: linkCode}));
   if (!view) return;
   if (media && !more) {
@@ -228,7 +229,6 @@ function renderEnd(view) {
   say("outcome", view.outcome ? OUTCOMES[view.outcome] : "");
   say("summary", view.summary ?? "");
   document.title = title;
-  forget();
 }
 
 /** @param {ConsultView} view */

@@ -11,7 +11,7 @@ import {Refused} from "../transport.js";
 
 /**
  * What a device needs to come back, and the link by which it came (used up, but a person opens it again).
- * @typedef {{consult: string, resume: string, token?: string}} Credentials
+ * @typedef {{consult: string, resume: string, token?: string, code?: string}} Credentials
  */
 /** @typedef {{token?: string, code?: string}} Invitation */
 
@@ -52,8 +52,9 @@ export class Door {
     for (const button of document.querySelectorAll("[data-newcode]")) {
       button.addEventListener("click", () => {
         forget();
-        history.replaceState(null, "", location.pathname);
-        this.#askCode();
+        // A new page: what was said and shown to one person is not left for the next.
+        history.replaceState(null, "", location.pathname + location.search);
+        location.reload();
       });
     }
     const code = /** @type {HTMLInputElement} */ ($("code"));
@@ -161,7 +162,11 @@ export class Door {
         this.#secret = kept; // perhaps it was this very device: then it is let in
         await this.#join();
       } else if (code === "invitation_used") enter("takeover");
-      else if (code === "token_expired" || code === "consult_over") enter("expired");
+      else if (code === "token_expired" || code === "consult_over") {
+        const {token = "", code: typed = ""} = stored() ?? {};
+        if (token === (this.#invitation.token ?? "") && typed === (this.#invitation.code ?? "")) forget();
+        enter("expired");
+      }
       else {
         enter(before);
         say("problem", refusal(error));
@@ -193,10 +198,12 @@ export class Door {
   }
 }
 
-/** Forgets the consult on this device: it may be shared. */
-export function forget() {
+/** Forgets a consult on this device, for it may be shared: this one, or whichever is kept. @param {string} [consult] */
+export function forget(consult) {
+  if (consult && stored()?.consult !== consult) return;
   try {
     localStorage.removeItem(STORED);
+    localStorage.removeItem("selat.unsent");
   } catch {
     // nothing was kept
   }
