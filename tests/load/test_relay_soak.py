@@ -43,6 +43,7 @@ async def test_an_hour_of_twenty_calls_leaves_nothing() -> None:
             sent, received = sent + found.sent, received + found.received
             counts = await server.ask({"do": "counts"})
             memory.append(server.rss_bytes())
+        print(f"sent {sent}, received {received}, MB {[round(rss / 1e6, 1) for rss in memory]}")
         # A third loses packets and repeats none: most of its pictures are held back, 10 % of all that is sent.
         assert received > 0.85 * sent
         assert "fault" not in counts["drops"]
