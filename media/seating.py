@@ -300,11 +300,9 @@ class Seating:
         room = self.rooms.get(consult)
         if room is not None:
             for name in self._members[consult]:
-                if (
-                    self.seats[name].survey is not None
-                    and self.seats[name].seat.participant in between
-                ):
-                    self._surveyed(name, self._clock())
+                survey = self.seats[name].survey
+                if survey is not None and self.seats[name].seat.participant in between:
+                    self._surveyed(name, self._clock(), over=survey.is_thin)
             room.forward(between)
             self._ticker.start()
 
@@ -360,12 +358,12 @@ class Seating:
     # -- surveys -----------------------------------------------------------------------------------------------------
 
     def _survey(self, name: str, mode: Mode) -> None:
-        """Ask what a leg's link carries, while it waits."""
+        """Ask what a leg's link carries, while it waits; of one that comes into a call, as long as it isn't a thin one."""
         seated = self.seats[name]
         answer = seated.answer
         if answer is None or seated.survey is not None or seated.handed:
             return
-        if self.rooms[seated.seat.consult].talks(name):
+        if mode is Mode.AGAIN and self.rooms[seated.seat.consult].talks(name):
             return
         if answer.save_data:
             mode = Mode.SAVING
@@ -383,17 +381,25 @@ class Seating:
         self.port.udp.exact = True
         self._ticker.start()
 
-    def _surveyed(self, name: str, now: float) -> None:
-        """Take what a survey has told so far; it is over."""
+    def _surveyed(self, name: str, now: float, *, over: bool = True) -> None:
+        """Take what a survey has told so far; where the call came first, it goes on into it."""
         seated = self.seats[name]
-        survey, seated.survey = seated.survey, None
+        survey = seated.survey
         if survey is None:
             return
-        survey.stop()
+        if over:
+            survey.stop()
+            seated.survey = None
         up, down = seated.known = survey.reading(now)
-        if Confidence.NONE in (up.confidence, down.confidence):
+        least = min(up.confidence, down.confidence)
+        if least is Confidence.NONE:
             seated.known = None
-        self.rooms[seated.seat.consult].known(name, beginning(up), beginning(down))
+        room = self.rooms[seated.seat.consult]
+        talks = room.talks(name)
+        if not talks or least >= Confidence.FAIR:
+            room.known(name, beginning(up), beginning(down))
+        if talks:
+            return
         rtt_s = down.rtt_s
         self._tell(
             LegProbed(
@@ -427,8 +433,11 @@ class Seating:
             seated = self.seats.get(name)
             if seated is None or seated.survey is None:
                 self._surveying.discard(name)
-            elif not seated.survey.tick(now):
-                self._surveyed(name, now)
+                continue
+            talks = self.rooms[seated.seat.consult].talks(name)
+            over = not seated.survey.tick(now) or (talks and seated.survey.is_thin)
+            if over or talks:
+                self._surveyed(name, now, over=over)
         self.port.udp.exact = bool(self._surveying)
         return self.port.udp.exact
 

@@ -281,6 +281,11 @@ class LinkProbe:
             return False
         return all(sent.arrived or self._over(sent, now) for sent in self._sent)
 
+    @property
+    def trains(self) -> int:
+        """Of how many trains enough has arrived to tell something."""
+        return len(self._measured())
+
     def paid(self, size_bytes: int) -> None:
         """Count what the other direction's trains cost in this one."""
         self.sent_bytes += size_bytes

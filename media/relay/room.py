@@ -126,11 +126,14 @@ class Room:
             self._begin(seat, now)
 
     def known(self, leg_id: str, up: Start, down: Start) -> None:
-        """Take what a leg's link was measured to carry; once its call has begun that is the past."""
+        """Take what a leg's link was measured to carry; in its call that can only be more than it knows itself."""
         seat = self._seats.get(leg_id)
-        if seat is None or seat.is_open:
+        if seat is None:
             return
         now = self.clock()
+        if seat.is_open:
+            seat.learn(up.bps, down.bps, now)
+            return
         seat.begin_with(up, down, now)
         if seat.answered:
             self._begin(seat, now)

@@ -181,6 +181,12 @@ class Seat:
         if self.down is not None:
             self.down = DownlinkEstimator(down.bps, down.rtt_s, now, self.number)
 
+    def learn(self, up_bps: float, down_bps: float, now: float) -> None:
+        """Take what a probe has proved of both ways while they were used."""
+        self.up.watch.proved(up_bps, now)
+        if self.down is not None:
+            self.down.watch.proved(down_bps, now)
+
     def _target(self, media: MediaAnswer) -> Mapping[str, int]:
         """Return the extensions that are written towards this leg; abs-send-time only where somebody reads it."""
         return {
@@ -515,7 +521,9 @@ class Seat:
         """Return what the ladder is to know of the way to the browser."""
         # One who sends nothing is heard by reports alone, and those of a voice come each 5 s.
         silence_s = now - self.heard_at if self.sources or self.is_dark else 0.0
-        return link_of(self.downlink(now), silence_s, probed=self.down is not None)
+        # Padding goes with a picture's repetitions: before the first picture nobody can be asked, and time must tell.
+        asks = self.down is not None and self.picture is not None and self.picture.can_ask
+        return link_of(self.downlink(now), silence_s, probed=asks)
 
     def fell(self, now: float) -> None:
         """Note that less is sent to it from now on."""

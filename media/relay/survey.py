@@ -18,6 +18,7 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from media.core.bwe.probe import SMALL_BELOW_BPS
 from media.core.link_probe import LinkProbe, Mode, Reading
 from media.relay.path import Weight
 
@@ -130,6 +131,15 @@ class Survey:
         if over:
             self.stop()
         return not over
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether it seems to be a link that should not be measured beside a call: a voice would wait for the trains.
+
+        What is thinner is found by the ladder within seconds.
+        """
+        rates = [probe.reading(0.0).rate_bps for probe in (self.down, self.up) if probe.trains]
+        return min(rates, default=SMALL_BELOW_BPS) < SMALL_BELOW_BPS
 
     def stop(self) -> None:
         """Ask no more."""

@@ -117,6 +117,12 @@ class Capacity:
         """Return the time since the link was last seen to be full."""
         return now - self._proved_at
 
+    def proved(self, rate_bps: float, now: float) -> None:
+        """Take what trains beside the media have proved, while the link has not been seen full."""
+        if self.phase is Phase.GROW and not self.confident(now):
+            self.rate_bps = max(self.rate_bps, _bounded(rate_bps))
+            self.usable_bps = max(self.usable_bps, self.rate_bps)
+
     def update(self, reading: Reading, now: float) -> bool:
         """Take a reading; return whether the delay's base must be taken anew."""
         passed = max(0.0, now - self._at)

@@ -104,6 +104,10 @@ class LinkWatch:
             now,
         )
 
+    def proved(self, rate_bps: float, now: float) -> None:
+        """Take what others have proved that the link carries; one that was seen full lately is not believed to."""
+        self._capacity.proved(rate_bps, now)
+
     def fell(self, now: float) -> None:
         """Note that less is sent from now on: what was asked for in vain before is no reason to wait."""
         self._planner = ProbePlanner(now)

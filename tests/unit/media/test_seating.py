@@ -244,16 +244,18 @@ ICE_PASSWORD = "p" * 24
 class Mirror:
     """A path to a browser that answers each check at once."""
 
-    def __init__(self, leg, bench):
+    def __init__(self, leg, bench, each_s=0.0):
         self.leg, self.bench = leg, bench
         self.asked = []
+        self.each_s = each_s
 
     def send(self, data, weight):
         self.asked.append(self.bench.now)
-        self.leg.receive_stun_answer(reply(data, ICE_PASSWORD), self.bench.now + 0.05)
+        later_s = 0.05 + self.asked.count(self.bench.now) * self.each_s
+        self.leg.receive_stun_answer(reply(data, ICE_PASSWORD), self.bench.now + later_s)
 
 
-def joined(bench, consult="c1"):
+def joined(bench, consult="c1", each_s=0.0):
     """Seat somebody, with an answer and a connection; return the leg's name and its path."""
     name = bench.pool()[0]
     bench.seat(name, consult, f"p_{consult}")
@@ -262,7 +264,7 @@ def joined(bench, consult="c1"):
     video = MediaAnswer(payload_types=[96, 97], ssrcs=[8, 9], extensions=[], direction="sendrecv")
     answer = LegAnswer(ice=f"theirs:{ICE_PASSWORD}", fingerprints=["sha-256 00"], setup="passive", audio=media, video=video)  # fmt: skip
     bench.seating.ordered(RelayAnswer(name, answer))
-    path = Mirror(seated.leg, bench)
+    path = Mirror(seated.leg, bench, each_s)
     seated.leg._rule.current = path
     seated.leg.state = Stage.CONNECTED
     bench.seating._connected(name, seated.leg)
@@ -288,10 +290,26 @@ async def test_the_link_of_who_waits_is_measured(bench):
     assert told[-1] == "standard"
 
 
-async def test_a_call_that_begins_early_takes_what_is_known(bench):
-    """Forwarding ends the asking at once; what the first trains told is taken."""
+async def test_a_call_that_begins_early_is_measured_on_where_that_harms_nobody(bench):
+    """What the first trains told is taken at once, and what the others prove, within 4 s; the node is told once."""
     name, path = joined(bench)
-    wait(bench, 1.5)
+    wait(bench, 0.5)
+    bench.seating.ordered(Forwarding("c1", ["p_c1", "s1"]))
+    assert bench.seating.rooms["c1"].talks(name)
+    (seat,) = bench.seating.rooms["c1"]._open
+    assert seat.up.estimate(bench.now).rate_bps < 200_000
+    wait(bench, 3.5)
+    assert seat.up.estimate(bench.now).rate_bps > 1_000_000
+    wait(bench, 4)
+    assert max(path.asked) - min(path.asked) <= 6
+    assert bench.seating.seats[name].survey is None
+    assert [each.leg for each in bench.of(LegProbed)] == [name]
+
+
+async def test_a_thin_link_is_not_measured_in_a_call(bench):
+    """Where the first trains were slow, forwarding ends the asking; what they told is taken."""
+    name, path = joined(bench, each_s=0.02)
+    wait(bench, 3)
     bench.seating.ordered(Forwarding("c1", ["p_c1", "s1"]))
     asked = len(path.asked)
     assert asked >= 6
