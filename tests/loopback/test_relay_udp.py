@@ -6,8 +6,14 @@ import itertools
 import socket
 import time
 
+import pytest
+
+from media.relay import udp
+from media.relay.datagrams import Singles
 from media.relay.drops import Drop
-from tests.support.relay_peer import relay, until
+from media.relay.path import Weight
+from media.relay.port import PortSettings
+from tests.support.relay_peer import LOOPBACK, connected, relay, rtp, until
 
 SOME = 2_000
 
@@ -64,3 +70,18 @@ async def test_what_is_read_late_is_told_with_the_time_that_it_came():
         assert [later - at >= 0.039 for at, later in itertools.pairwise(answers)] == [True, True]
         assert answers[-1] - answers[0] < 0.5
         assert came[-1][1] >= answers[-1] + 0.039, "all else is handled at the time of being read"
+
+
+@pytest.mark.parametrize("settings", [LOOPBACK, PortSettings()])
+async def test_a_system_without_batches_carries_a_leg_all_the_same(monkeypatch, settings):
+    """One datagram per call: checks, the handshake and media work, on a socket of both kinds too."""
+    monkeypatch.setattr(udp, "wire", Singles)
+    heard: list[bytes] = []
+    async with relay(settings) as port, connected(port) as (leg, offer, peer):
+        assert isinstance(port.udp.wire, Singles)
+        leg.on_rtp = lambda leg, data, now: heard.append(data)
+        peer.rtp(rtp(peer.ssrcs[0], 1))
+        await until(lambda: len(heard) == 1)
+        assert leg.send_rtp(rtp(offer.audio.ssrc, 1), Weight.VOICE)
+        await until(lambda: len(peer.rtp_in) == 1)
+        assert leg.path.source[0] == "127.0.0.1"
