@@ -33,7 +33,7 @@ PATIENT_PAGE_BYTES = 16 * 1024
 PATIENT_CALL_BYTES = 12_800
 """The same for what it fetches beside that for calls: 1.5 s on 64 kbit/s, while the person reads."""
 
-PATIENT_CONTENT_BYTES = 10_240
+PATIENT_CONTENT_BYTES = 10_752
 """And for photographs and voice messages, which follow when calls can be made."""
 
 _HEADERS = {
@@ -50,6 +50,7 @@ _CSP = (
 _ENCODINGS = ("br", "gzip", "")
 _FOR_EVER: Mapping[str, str] = {"Cache-Control": "public, max-age=31536000, immutable"}
 _VOICE = "voice_path.js"
+_DIRECT = "direct_limits.js"
 """Fetched by name, by pages of any version, in calls that need it."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -107,9 +108,13 @@ class Pages:
         self.patient = {code: self._render("patient", code) for code in self.languages}
         self.specialist = {code: self._render("specialist", code) for code in self.languages}
         self.operator = {code: self._render("operator", code) for code in self.languages}
-        self.static[_VOICE] = self._asset_of(
-            _WEB / "js" / _VOICE, default_language, late=True, headers={"Cache-Control": "no-cache"}
-        )
+        for name in (_VOICE, _DIRECT):
+            self.static[name] = self._asset_of(
+                _WEB / "js" / name,
+                default_language,
+                late=True,
+                headers={"Cache-Control": "no-cache"},
+            )
 
     def routes(self, served: Callable[[Page], None] = lambda _page: None) -> list[web.RouteDef]:
         """Return what to add to the application's router; ``served`` is called with each page that was sent."""

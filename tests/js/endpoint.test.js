@@ -138,6 +138,7 @@ async function make(more = {}) {
     },
     onstate: (state) => states.push(state),
     onreport: (kind, report) => reports.push([kind, report]),
+    part: () => import("../../signalling/web/js/direct_limits.js"),
     ...more,
   });
   await settle();

@@ -3,9 +3,7 @@
 
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
-import {heldSdp, startKbps} from "./held_sdp.js";
 import {START_MS, lending, preferCodecs, voiceFirst} from "./senders.js";
-import {WayReport} from "./way_report.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {{trigger: RestartTrigger, recoveredMs?: number}} RestartReport */
@@ -24,6 +22,11 @@ import {WayReport} from "./way_report.js";
 /** @type {Kind[]} */
 export const KINDS = ["audio", "video"];
 
+/** Fetched when there is a direct call: pages of a service with relays need it seldom. */
+const DIRECT_PART = "/static/direct_limits.js";
+/** The first description waits for it no longer: it comes while the descriptions travel, mostly. */
+const PART_WAIT_MS = 1_000;
+const PART_AGAIN_MS = 5_000;
 /** An offer unanswered for so long was lost on the way (signalling forwards and forgets): it is sent again. */
 const REOFFER_MS = 4_000;
 
@@ -58,13 +61,11 @@ export class DirectEndpoint {
   #limits = null;
   /** @type {((bps: number) => number) | null} */
   #lent = null;
-  /** What the other side described last, as it came. @type {RTCSessionDescriptionInit | null} */
-  #theirs = null;
-  /** What of the limits that description has been given. */
-  #held = "";
-  /** @type {number | null} */
-  #startKbps = null;
-  #report = new WayReport();
+  /** @type {import("./direct_limits.js").DirectLimits | null} */
+  #limiting = null;
+  /** @type {Promise<unknown>} */
+  #part = Promise.resolve();
+  #askedAt = -Infinity;
   #continuity;
   #brake;
 
@@ -77,12 +78,14 @@ export class DirectEndpoint {
    *   send: (message: Signal) => boolean,
    *   ontrack?: (kind: Kind, track: MediaStreamTrack) => void,
    *   onway?: (data: string) => boolean,
+   *   part?: () => Promise<{DirectLimits: typeof import("./direct_limits.js").DirectLimits}>,
    * } & Listener} options `offers`: adds the transceivers and makes the first offer; the other side waits for it.
    *   `send` and `onway` (what was counted of this connection, packed) return whether the message went out.
    */
   constructor(options) {
     this.#options = options;
     this.#pc = this.#connect();
+    this.#load();
     this.#continuity = new Continuity({
       peer: () => this.#pc,
       restartIce: () => this.#pc.restartIce(), // negotiationneeded makes the offer, now or after the answer still missing
@@ -142,7 +145,7 @@ export class DirectEndpoint {
     this.#brake.limit(limits);
     clearTimeout(this.#raise);
     this.#shape();
-    this.#chain = this.#chain.then(() => this.#hold()).catch(() => {});
+    this.#holdSoon();
   }
 
   /** @param {RTCIceServer[]} iceServers fresh TURN iceCredentials, used from the next gathering on */
@@ -269,6 +272,7 @@ export class DirectEndpoint {
     // Our own offers are made in the same chain as this: none can be half made now.
     this.#ignoredOffer = offer && this.#pc.signalingState !== "stable" && !this.#options.polite;
     if (this.#ignoredOffer) return;
+    if (!this.#pc.remoteDescription) await Promise.race([this.#part, new Promise((resolve) => setTimeout(resolve, PART_WAIT_MS))]);
     if (!offer && this.#pc.signalingState === "stable") return; // the answer to an offer that was sent twice
     try {
       await this.#pc.setRemoteDescription(this.#asHeld(description));
@@ -324,8 +328,9 @@ export class DirectEndpoint {
 
   #tellWay() {
     const {onway} = this.#options;
+    if (!this.#limiting && performance.now() - this.#askedAt > PART_AGAIN_MS) this.#load();
     if (!onway || !this.#continuity.able || this.state === "connecting" || this.state === "closed") return;
-    this.#report.look(this.#continuity.stats()?.report, {rung: this.#limits?.rung, braked: this.#brake.tells}, (data) => {
+    this.#limiting?.look(this.#continuity.stats()?.report, {rung: this.#limits?.rung, braked: this.#brake.tells}, (data) => {
       const sent = onway(data);
       if (sent && this.#brake.tells) this.#brake.told();
       return sent;
@@ -334,30 +339,20 @@ export class DirectEndpoint {
 
   /** The other side's description with our limits in it. @param {RTCSessionDescriptionInit} description */
   #asHeld(description) {
-    this.#theirs = description;
-    if (this.#limits && this.state === "connecting") this.#startKbps ??= startKbps(this.#limits);
-    const sdp = this.#held = heldSdp(description.sdp ?? "", this.#limits, this.#startKbps);
-    return {type: description.type, sdp};
+    return this.#limiting?.take(description, this.#limits, this.state === "connecting") ?? description;
   }
 
-  /** Applies the other side's description once more, if the limits make another one of it: among ourselves, they don't notice. */
-  async #hold() {
-    const pc = this.#pc;
-    const theirs = this.#theirs;
-    if (this.state === "closed" || !theirs || pc.signalingState !== "stable") return; // the description under way will be held
-    if (heldSdp(theirs.sdp ?? "", this.#limits, this.#startKbps) === this.#held) return;
-    if (theirs.type === "offer") {
-      await pc.setRemoteDescription(this.#asHeld(theirs));
-      await pc.setLocalDescription();
-      return;
-    }
-    const before = iceCredentials(pc.localDescription);
-    await pc.setLocalDescription(await pc.createOffer());
-    // An ICE restart that was asked for just now has come into it: then it is for the other side, and its answer will be held.
-    if (iceCredentials(pc.localDescription) !== before) this.#sendDescription();
-    else await pc.setRemoteDescription(this.#asHeld(theirs));
+  #load() {
+    this.#askedAt = performance.now();
+    const fetched = this.#options.part?.() ?? import(DIRECT_PART).then((part) => part.default);
+    this.#part = fetched.then(({DirectLimits}) => {
+      this.#limiting ??= new DirectLimits();
+      this.#holdSoon();
+    }).catch(() => {}); // no link: asked for again; until then the picture is held, and the voice as the browser likes
+  }
+
+  #holdSoon() {
+    const job = () => (this.state === "closed" ? undefined : this.#limiting?.hold(this.#pc, this.#limits, () => this.#sendDescription()));
+    this.#chain = this.#chain.then(job).catch(() => {});
   }
 }
-
-/** ICE's, of a description. @param {RTCSessionDescription | null} description */
-const iceCredentials = (description) => /^a=ice-ufrag:.*$/m.exec(description?.sdp ?? "")?.[0];
