@@ -36,6 +36,9 @@ ENTER_SHARE: Final = 0.9
 STAY_SHARE: Final = 0.97
 """Of a link's rate, what a rung may take at least before it is left. More would fill the queue; the
 7 % above `ENTER_SHARE` are more than the estimate moves on a constant link (5 %, tested)."""
+COPIES_SHARE: Final = 1.08
+"""Of a link's rate, what a rung may take at least with copies before it is left for them: its cost is that of
+continuous speech (people pause for a third of the time), and the rate is known to a twentieth."""
 LONG_RTT_S: Final = 0.3
 """From here on the way alone is 150 ms, where delay begins to hurt talk (ITU-T G.114): short frames."""
 CALM_RATIO: Final = 0.4
@@ -47,8 +50,6 @@ BETTER_RATIO: Final = 1.2
 change of frame length is a renegotiation and a gap in the voice, and on 64 kbit/s there were ten a minute (measured)."""
 BETTER_SHARE: Final = 0.8
 """Of a link's rate, what a better voice may take of it without a picture; it stays up to `STAY_SHARE`."""
-LARGE_QUEUE_S: Final = 0.3
-"""While so much stands before the voice, it doesn't become a better one."""
 ONE_COPY_RATIO: Final = 1.5
 """More than one copy costs by the rate that was asked for (speech fills 0.9 of it), and less than two."""
 STILL_BYTES: Final = 6_000
@@ -165,9 +166,9 @@ def short_link(
 
 
 def fit(
-    rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...], before: Voice | None = None
+    rung: Rung, wish: Wish, path: Path, copies: tuple[bool, ...], before: Sending | None = None
 ) -> Sending:
-    """Return what the rung sends on this path; of voices that fit rather the one that is sent `before`.
+    """Return what the rung sends on this path; of voices that fit rather the one that was sent `before`.
 
     It aims at `FIT_SHARE` of each link and at no more than is usable now; it takes up to `STAY_SHARE`
     where the rung's least needs that. Whether the rung fits at all is the caller's to know.
@@ -180,7 +181,7 @@ def fit(
     voices = spec.long_way if long_way else spec.voices
     if picture is None:
         return _speak(spec, voices, wish, path, copies, before)
-    voice = _voice_beside(picture, voices, path, copies, before)
+    voice = _voice_beside(picture, voices, path, copies, before.voice if before else None)
     rate = max(picture.low_bps, min(picture.high_bps, _room(picture, voice, path, copies)))
     return Sending(
         rung,
@@ -198,10 +199,6 @@ def fit_bps(link: Link) -> float:
     """Return what of a link is aimed at with a picture."""
     share = FIT_SHARE if link.rate_bps >= THIN_BPS else THIN_FIT_SHARE
     return min(share * link.rate_bps, link.usable_bps)
-
-
-def _stands(path: Path) -> bool:
-    return any(link.queue_s > LARGE_QUEUE_S for link in path)
 
 
 def copies_bps(sending: Sending, link: Link) -> float:
@@ -253,9 +250,10 @@ def _speak(
     wish: Wish,
     path: Path,
     copies: tuple[bool, ...],
-    before: Voice | None,
+    before: Sending | None,
 ) -> Sending:
     """Fit a voice alone: copies before sound quality, if any of it fits with copies."""
+    known = before if before is not None and before.voice is not None else None
 
     def cost(voice: Voice, index: int, *, copy: bool) -> float:
         return voice_wire_bps(voice, int(copy and copies[index]))
@@ -264,16 +262,17 @@ def _speak(
 
     # Without a picture nothing comes in bursts: the share of a link that may be entered is enough.
     def affordable(voice: Voice, *, copy: bool) -> bool:
-        share = ENTER_SHARE
-        if before in ladder and voice != before:
-            better = ladder.index(voice) < ladder.index(before)
-            if better and _stands(path):
-                return False
-            share = BETTER_SHARE if better else ENTER_SHARE
-        elif before in ladder:
-            share = STAY_SHARE
+        share, doubles = ENTER_SHARE, False
+        if known is not None and known.voice is not None:
+            doubles = copy and copies[0] and not known.copies
+            if voice == known.voice and not doubles:
+                share = COPIES_SHARE if copy else STAY_SHARE
+            elif cost(voice, 0, copy=copy) > voice_wire_bps(known.voice, known.copies):
+                share = ENTER_SHARE if doubles else BETTER_SHARE
         return all(
-            cost(voice, index, copy=copy) <= share * link.rate_bps
+            # What is only hoped of a link is tried by a step, not by twice the voice.
+            cost(voice, index, copy=copy)
+            <= share * (min(link.rate_bps, link.usable_bps) if doubles else link.rate_bps)
             for index, link in enumerate(path)
         )
 

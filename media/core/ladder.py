@@ -18,6 +18,7 @@ from media.core.bwe.capacity import DRAIN_S, LARGE_QUEUE_S
 from media.core.bwe.delay import MAX_THRESHOLD_S, THRESHOLD_S
 from media.core.bwe.watch import WINDOW_S
 from media.core.fit import (
+    COPIES_SHARE,
     ENTER_SHARE,
     STAY_SHARE,
     Link,
@@ -85,12 +86,9 @@ DOUBT_SHARE: Final = 1.9
 """A burst of losses with jitter makes an estimate fall to a half for a second (on 48 kbit/s, in virtual time), and a
 voice alone could not prove it wrong for half a minute. So a picture stays for so long on a link that seems up to a half too
 thin, while no queue stands: what it sends shows what is true, and a queue of 0.3 s ends it."""
-COPIES_SHARE: Final = 1.08
-"""Of a link's rate, what a rung may take at least with copies before it is left for them: its cost is that of
-continuous speech (people pause for a third of the time), and the rate is known to a twentieth."""
 
 COPIES_ENTER_SHARE: Final = 1.0
-"""The same before it is entered."""
+"""Of a link's rate, what a rung may take at least with copies before it is entered."""
 
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
@@ -495,7 +493,7 @@ def _down(
     back_to = Rung.TEXT
     if reason is Reason.SILENCE:
         back_to = max(before, state.back_to)
-    sending = fit(target, state.wish, path, state.protected, state.sending.voice)
+    sending = fit(target, state.wish, path, state.protected, state.sending)
     state = replace(
         state, sending=sending, since=now, relapses=tuple(relapses), relapsed=tuple(relapsed),
         fits_since=None, queue_since=None, back_to=back_to, adjusted=now, whose=whose,
@@ -508,7 +506,7 @@ def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     rung = Rung(before + 1)
     reason = Reason.BACK if rung <= state.back_to else Reason.PROVED
     entered = tuple(now if i == rung else at for i, at in enumerate(state.entered))
-    sending = fit(rung, state.wish, path, state.protected, state.sending.voice)
+    sending = fit(rung, state.wish, path, state.protected, state.sending)
     state = replace(
         state, sending=sending, since=now, entered=entered, fits_since=None, adjusted=now,
         adjusted_up=now, asked=False,
@@ -523,7 +521,7 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     if state.silent and not state.asked:
         return state, None
     sending = state.sending
-    target = fit(state.rung, state.wish, path, state.protected, sending.voice)
+    target = fit(state.rung, state.wish, path, state.protected, sending)
     if target == sending:
         return replace(state, asked=False) if state.asked else state, None
     if state.asked:

@@ -451,10 +451,15 @@ class PictureSink(_Sink):
         seat.room.paces = True
         return True
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether padding can be sent: beside repetitions, and not before anything that could be repeated."""
+        return self._rtx_type >= 0 and self.out.rewriter.packet_count > 0
+
     def probe(self, size: int, now: float) -> None:
         """Send padding of about this size, to be seen by whoever measures the link."""
         seat, rewriter = self.seat, self.out.rewriter
-        if self._rtx_type < 0 or not rewriter.packet_count:
+        if not self.can_ask:
             return
         plan = rewriter.extensions.plan(NO_EXTENSIONS)
         while size > 0:

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.core.brake import brake
-from media.core.fit import STAY_SHARE, Link, Path, Side
+from media.core.fit import COPIES_SHARE, STAY_SHARE, Link, Path, Side
 from media.core.ladder import (
-    COPIES_SHARE,
     DOUBT_S,
     MAX_RELAPSES,
     RELAPSE_S,
