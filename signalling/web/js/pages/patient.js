@@ -181,12 +181,12 @@ function renderWait(view) {
   document.title = title;
   say("waittitle", {
     ringing: _("A specialist is being called …"),
-    callback: view.answeredAt ? _("A specialist has answered you") : _("A specialist will call you back"),
+    callback: _("A specialist will call you back"),
   }[/** @type {string} */ (state)] ?? _("You are waiting for a specialist"));
   if (state === "callback") {
     say("place", callbackBy ? _("By {time} at the latest", {time: day(callbackBy)}) : "");
-    say("estimate", callbackReason && callbackBy ? REASONS[callbackReason] : "");
-    say("waitnote", view.answeredAt ? _("If you need more, write or speak here: then somebody calls you back.") : _("Keep this page open, or come back with the same link. Keep your phone switched on."));
+    say("estimate", callbackReason ? REASONS[callbackReason] : "");
+    say("waitnote", _("Keep this page open, or come back with the same link. Keep your phone switched on."));
     return;
   }
   const waiting = state === "waiting";

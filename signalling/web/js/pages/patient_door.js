@@ -11,7 +11,7 @@ import {Refused} from "../transport.js";
 
 /**
  * What a device needs to come back, and the link by which it came (used up, but a person opens it again).
- * @typedef {{consult: string, resume: string, token?: string, code?: string}} Credentials
+ * @typedef {{consult: string, resume: string, token?: string}} Credentials
  */
 /** @typedef {{token?: string, code?: string}} Invitation */
 
@@ -162,11 +162,7 @@ export class Door {
         this.#secret = kept; // perhaps it was this very device: then it is let in
         await this.#join();
       } else if (code === "invitation_used") enter("takeover");
-      else if (code === "token_expired" || code === "consult_over") {
-        const {token = "", code: typed = ""} = stored() ?? {};
-        if (token === (this.#invitation.token ?? "") && typed === (this.#invitation.code ?? "")) forget();
-        enter("expired");
-      }
+      else if (code === "token_expired" || code === "consult_over") enter("expired");
       else {
         enter(before);
         say("problem", refusal(error));

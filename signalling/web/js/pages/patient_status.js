@@ -106,6 +106,10 @@ export class Status {
     const promised = view.state === "callback" ? "" : OUTLOOKS[this.#outlook] ?? "";
     say("outlook", promised);
     show("outlook", Boolean(promised));
+    if (!view.answeredAt) return;
+    say("waittitle", _("A specialist has answered you"));
+    say("estimate", "");
+    say("waitnote", _("If you need more, write or speak here: then somebody calls you back."));
   }
 
   #build() {
