@@ -90,3 +90,80 @@ async def heard(page: Page, selector: str) -> None:
     await page.wait_for_function(
         "s => document.querySelector(s).currentTime > 0.3", arg=selector, timeout=10_000
     )
+
+
+_LIMITS = """
+globalThis.limits = {};
+const WithoutEars = WebSocket;
+globalThis.WebSocket = class extends WithoutEars {
+  constructor(...args) {
+    super(...args);
+    this.addEventListener("message", ({data}) => {
+      if (typeof data === "string" && data.startsWith('{"type":"limits"')) globalThis.limits = JSON.parse(data).limits;
+    });
+  }
+};
+"""
+
+
+@pytest.mark.slow
+async def test_what_the_specialist_wishes_reaches_the_relay(tmp_path: Path) -> None:
+    """Detail, the voice alone, motion: each tap changes what the relay lets the patient's page send."""
+    async with scene(tmp_path) as stage:
+        doctor = await stage.specialist()
+        patient = await stage.browser("island")
+        await patient.context.add_init_script(_LIMITS)
+        await patient.page.goto(stage.server.facts["patient_url"])
+        await stage.join(patient)
+        await doctor.state("ringing", within_s=15)
+        await doctor.page.click("#accept")
+        await patient.state("in_call")
+
+        async def sends(what: str) -> None:
+            await patient.page.wait_for_function(f"() => {what}", timeout=15_000)
+
+        await sends("limits.videoMaxBps > 0 && !limits.detail")
+        for wish, effect in (
+            ("detail", "limits.videoMaxBps > 0 && limits.detail"),
+            ("voice", "limits.videoMaxBps === 0"),
+            ("motion", "limits.videoMaxBps > 0 && !limits.detail"),
+        ):
+            await doctor.page.click(f"#wish button[value={wish}]")
+            await sends(effect)
+            pressed = doctor.page.locator("#wish button[aria-pressed=true]")
+            await expect(pressed).to_have_attribute("value", wish)
+
+
+@pytest.mark.slow
+async def test_a_message_is_offered_while_nobody_can_be_reached(tmp_path: Path) -> None:
+    """Who waits with nobody on call is asked to speak at once; after the message the page says that it is kept."""
+    async with scene(tmp_path, settings={"SELAT_CONSULT_NOBODY_S": "3"}) as stage:
+        patient = await stage.patient(stage.server.cli("invite")["url"], camera=False)
+        offer = patient.page.locator("#word")
+        await expect(offer).to_be_visible(timeout=15_000)
+        await record(patient.page, "#speak", "#tape-stop", "#tape-send")
+        await patient.page.wait_for_selector("#lines [data-voice]", timeout=15_000)
+        await patient.state("callback")
+        await expect(offer).to_contain_text(
+            "tersimpan" if await in_indonesian(patient.page) else "kept"
+        )
+        doctor = await stage.browser("city")
+        await doctor.page.goto(f"{stage.server.url}/specialist?lang=en")
+        await stage.sign_in(doctor)
+        await doctor.page.click("#callbacks .messages")
+        await expect(doctor.page.locator("#messages-close")).to_be_hidden()
+        await doctor.page.fill("#messages-text", "Minum air yang banyak")
+        await doctor.page.press("#messages-text", "Enter")
+        await doctor.page.click("#messages-answered", timeout=10_000)
+        await expect(doctor.page.locator("#callbacks li")).to_have_count(0)
+        await patient.page.wait_for_function(
+            "() => !document.getElementById('place').textContent", timeout=10_000
+        )
+        await patient.page.fill("#text", "Masih demam")
+        await patient.page.press("#text", "Enter")
+        await expect(doctor.page.locator("#callbacks .messages")).to_contain_text("1 not answered")
+
+
+async def in_indonesian(page: Page) -> bool:
+    """Return the page's language."""
+    return str(await page.get_attribute("html", "lang")) == "id"

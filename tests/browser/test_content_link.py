@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -161,3 +162,36 @@ async def test_a_photograph_arrives_whole_and_voice_goes_on(
             )
             assert count >= least
             assert all(good[side] >= aim for side, aim in GOOD_AUDIO.items())
+
+
+THIN = link(
+    "voice_and_a_little", 256, 34, 300, "Room for a voice and for a small picture now and then."
+)
+
+
+async def test_on_rung_voice_pictures_come_now_and_then(tmp_path: Path) -> None:
+    """Where only a voice fits, the specialist sees small pictures 10-15 s apart; the voice keeps its aim beside them."""
+    with Lab(THIN, seed=3) as lab:
+        async with scene(tmp_path, lab=lab) as stage:
+            _, doctor = await stage.call()
+            ear = Ear(doctor)
+            listening = asyncio.create_task(ear.listen())
+            picture = doctor.page.locator("#auto-still img")
+            came: list[float] = []
+            shown = ""
+            deadline = time.monotonic() + 150
+            while len(came) < 4 and time.monotonic() < deadline:
+                now = await picture.get_attribute("src") or ""
+                if now != shown:
+                    shown = now
+                    came.append(time.monotonic())
+                await asyncio.sleep(0.2)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            gaps = [round(b - a, 1) for a, b in itertools.pairwise(came)]
+            print(json.dumps({"gaps_s": gaps, "good": round(ear.good, 4)}))
+            assert len(came) == 4
+            assert all(8.0 <= gap <= 25.0 for gap in gaps[1:])
+            size = await doctor.page.eval_on_selector("#auto-still img", "i => i.naturalWidth")
+            assert 160 <= size <= 320
+            assert ear.good >= 0.97

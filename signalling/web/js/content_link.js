@@ -102,6 +102,8 @@ export function contentsOf(session, {onchange, onmessage, consult, box}) {
     },
     /** What content may use now, as in `Pace`. */
     rate,
+    /** What the call leaves to pictures that nobody asked for. */
+    room: () => (isTalking() ? (limits()?.stillsBps ?? 0) : 0),
     /** Opens the box of this browser, and sends what waits in it. */
     async start() {
       contents = new Contents({link, box: await openBox(box), rate, onchange: changed, consult: consult ?? (() => "")});

@@ -12,8 +12,9 @@ const SHARP_QUALITY = 0.9;
 const LAYERS = [{px: 160, quality: 0.5}, {px: 640, quality: 0.7}];
 /** What the server takes (8 MiB), with room. */
 const MOST_BYTES = 8_000_000;
-const AUTO_PX = 320;
-const AUTO_QUALITY = 0.45;
+/** Automatic pictures: the first of these that is small enough for the little that voice leaves, else the last. */
+const AUTO_SIZES = [{px: 320, quality: 0.45}, {px: 240, quality: 0.4}, {px: 160, quality: 0.4}];
+const AUTO_FIT_BYTES = 6_000;
 const AUTO_MOST_BYTES = 24_000;
 /** A camera that doesn't deliver in this time is asked for what it shows instead. */
 const TAKE_WITHIN_MS = 6_000;
@@ -74,9 +75,14 @@ export async function develop(bitmap) {
 /** A small picture in the stead of video; null if it can't be small enough. @param {MediaStreamTrack} track */
 export async function small(track) {
   const bitmap = await grab(track);
-  const picture = await encode(bitmap, AUTO_PX, AUTO_QUALITY);
+  /** @type {Picture | null} */
+  let picture = null;
+  for (const {px, quality} of AUTO_SIZES) {
+    picture = await encode(bitmap, px, quality);
+    if (picture.blob.size <= AUTO_FIT_BYTES) break;
+  }
   bitmap.close();
-  return picture.blob.size <= AUTO_MOST_BYTES ? picture : null;
+  return picture && picture.blob.size <= AUTO_MOST_BYTES ? picture : null;
 }
 
 /** @param {ImageBitmap} bitmap @param {number} px the longest side at most @param {number} quality @returns {Promise<Picture>} */

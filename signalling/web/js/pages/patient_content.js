@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The patient's photographs and voice messages: nobody leaves without having been heard.
 
+import {AutoStills} from "../auto_stills.js";
 import {contentKey} from "../content.js";
 import {contentsOf} from "../content_link.js";
 import {$, el} from "../dom.js";
@@ -18,9 +19,6 @@ const IN_A_CALL = ["in_call", "interrupted"];
 const BEFORE_A_CALL = ["waiting", "ringing", "callback"];
 /** An outage that lasts longer is one in which something better than waiting is offered. */
 const LONG_OUTAGE_MS = 60_000;
-/** On rung `voice` a small picture goes so often, if there is room for one: 8 KB are 4 s at 16 kbit/s. */
-const AUTO_EVERY_MS = 12_000;
-const AUTO_LEAST_BPS = 6_000;
 
 /** @type {Record<string, string>} */
 const REFUSED = {
@@ -65,8 +63,7 @@ export class Extra {
   #thumbs = new Map();
   #goneAt = 0;
   #shown = "";
-  #autoAt = 0;
-  #autoBusy = false;
+  #auto = new AutoStills();
   #cleared = "";
 
   /**
@@ -243,20 +240,16 @@ export class Extra {
     const {session, devices} = this.#options;
     const {contents} = this.#link;
     const track = devices()?.tracks.video;
-    const rate = this.#link.rate() ?? 0;
-    const wanted = session.state.rungs?.mine?.rung === "voice" && session.state.endpoint === "connected" && rate >= AUTO_LEAST_BPS;
-    if (!wanted || !contents || contents.parcels.length || track?.readyState !== "live" || this.#autoBusy) return;
-    if (Date.now() - this.#autoAt < AUTO_EVERY_MS) return;
-    this.#autoAt = Date.now();
-    this.#autoBusy = true;
-    try {
+    if (!contents || !track) return;
+    const {rungs, endpoint, current} = session.state;
+    const how = {
+      rung: rungs?.mine?.rung ?? "", connected: endpoint === "connected", bps: this.#link.room(),
+      busy: contents.parcels.length > 0, camera: track.readyState === "live",
+    };
+    await this.#auto.tick(how, Date.now(), async () => {
       const picture = await small(track);
-      if (picture) await contents.add({key: contentKey(), consult: session.state.current, kind: "auto_still", mime: "image/jpeg", blob: picture.blob});
-    } catch {
-      // the camera went away
-    } finally {
-      this.#autoBusy = false;
-    }
+      if (picture) await contents.add({key: contentKey(), consult: current, kind: "auto_still", mime: "image/jpeg", blob: picture.blob});
+    });
   }
 
   #askedFor() {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small pictures in the stead of video: when one is due. No DOM, no clock.
+
+/** What one of 320x240 is (STILL_BYTES in media/core/fit.py); `small` in stills.js keeps to it. */
+const AUTO_BYTES = 6_000;
+/** As often as the room that voice leaves allows, but no more often than … and not at all where it would be less. */
+const AUTO_EVERY_MS = 10_000;
+const AUTO_LATE_MS = 15_000;
+
+/** Says when the next automatic picture is due. */
+export class AutoStills {
+  #at = -Infinity;
+  #taking = false;
+
+  /**
+   * Takes one if it is due: on rung `voice`, over a connection that stands, with room, and nothing else on its way.
+   * @param {{rung: string, connected: boolean, bps: number | null, busy: boolean, camera: boolean}} how `bps`: what
+   *   voice leaves; `busy`: something is on its way
+   * @param {number} now milliseconds
+   * @param {() => Promise<void>} take
+   */
+  async tick({rung, connected, bps, busy, camera}, now, take) {
+    const neededMs = bps ? (AUTO_BYTES * 8_000) / bps : Infinity;
+    const wanted = rung === "voice" && connected && neededMs <= AUTO_LATE_MS;
+    if (!wanted || busy || !camera || this.#taking || now - this.#at < Math.max(AUTO_EVERY_MS, neededMs)) return;
+    this.#at = now;
+    this.#taking = true;
+    try {
+      await take();
+    } catch {
+      // the camera went away
+    } finally {
+      this.#taking = false;
+    }
+  }
+}
