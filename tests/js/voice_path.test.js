@@ -88,6 +88,9 @@ class FakeWorker {
   }
 }
 
+/** @returns {any} */
+const voiceSender = (mimeType = "audio/red") => ({transform: null, getParameters: () => ({codecs: [{mimeType}]})});
+
 beforeEach(() => {
   workers = [];
   Object.assign(globalThis, {Worker: FakeWorker, RTCRtpScriptTransform: class {}});
@@ -97,7 +100,7 @@ afterEach(() => {
 });
 
 test("the voice goes through the worker only when that runs, with the newest distance", () => {
-  const sender = /** @type {any} */ ({transform: null});
+  const sender = voiceSender();
   const path = new VoicePath(sender, "/voice.js");
   path.spread(200);
   path.spread(300);
@@ -113,11 +116,12 @@ test("the voice goes through the worker only when that runs, with the newest dis
 });
 
 test("a worker that can't be had leaves the voice alone; browsers without transforms are not asked", () => {
-  const sender = /** @type {any} */ ({transform: null});
+  const sender = voiceSender();
   new VoicePath(sender, "/voice.js").spread(200);
   workers[0]?.onerror();
   assert.equal(sender.transform, null);
   assert.equal(workers[0]?.ended, true);
+  new VoicePath(voiceSender("audio/opus"), "/voice.js").spread(200);
   Reflect.deleteProperty(globalThis, "RTCRtpScriptTransform");
   new VoicePath(sender, "/voice.js").spread(200);
   assert.equal(workers.length, 1);

@@ -7,6 +7,7 @@ import heapq
 import itertools
 import random
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -132,7 +133,8 @@ class Browser:
     on: bool = True
     """Whether the camera is."""
     history: dict[int, bytes] = field(default_factory=dict)
-    _frame: bytes = b""
+    _frames: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=17))
+    """Of the voice, the oldest first: timestamp and what was said."""
     _transport: int = 0
     _rtx_number: int = 0
     _nacked: dict[int, float] = field(default_factory=dict)
@@ -188,13 +190,17 @@ class Browser:
         payload, kind = frame, OPUS
         if limits.red == "first":
             kind = RED
-            old = self._frame
+            # As the page does it (signalling/web/js/red_copies.js).
+            reach = max(ptime_s, limits.copy_ms / 1_000) * 48_000 + 480
+            then, old = next(
+                (each for each in self._frames if timestamp - each[0] <= reach), (0, b"")
+            )
             head = bytes((OPUS,))
             if old:
-                word = (0x80 | OPUS) << 24 | int(ptime_s * 48_000) << 10 | len(old)
+                word = (0x80 | OPUS) << 24 | (timestamp - then) << 10 | len(old)
                 head = word.to_bytes(4, "big") + head
             payload = head + old + frame
-        self._frame = frame
+        self._frames.append((timestamp, frame))
         person.voice_number += 1
         self._up(rtp(person.voice_number, timestamp=timestamp, ssrc=person.ssrcs[0], payload_type=kind,
                      payload=payload, extension=self._extension()))  # fmt: skip

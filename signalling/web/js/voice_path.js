@@ -13,7 +13,8 @@ export class VoicePath {
   /** @param {RTCRtpSender} sender @param {string} address of this script */
   constructor(sender, address) {
     const Transform = globalThis.RTCRtpScriptTransform;
-    if (!Transform || !globalThis.Worker) return;
+    const red = sender.getParameters().codecs.some(({mimeType}) => mimeType === "audio/red");
+    if (!red || !Transform || !globalThis.Worker) return;
     // The address is the page's own, which is what the policy asks for.
     // @ts-expect-error not in TypeScript's library: W3C trusted-types
     const policy = globalThis.trustedTypes?.createPolicy("voice", {createScriptURL: (/** @type {string} */ url) => url});
