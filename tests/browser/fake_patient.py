@@ -57,6 +57,13 @@ def callback() -> list[FromServer]:
     ]
 
 
+def answered() -> list[FromServer]:
+    """Return a promise that an answer has closed."""
+    at = time.time() - 300
+    said = view("callback", callback_reason=CallbackReason.NOBODY_ANSWERED, answered_at=at)
+    return [said, *entries()]
+
+
 def in_call(state: str = "in_call", **more: object) -> list[FromServer]:
     """Return a call with something written."""
     return [view(state, **({"peer": DOCTOR, "accepted_at": STARTED} | more)), *entries()]

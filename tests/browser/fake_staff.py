@@ -18,6 +18,8 @@ from signalling.edge.pages import Pages
 from signalling.wire import codec
 from signalling.wire import messages as m
 from signalling.wire.base import FromServer
+from signalling.wire.content import MessageLine, Messages
+from signalling.wire.ids import AccountId, ConsultId
 from signalling.wire.terms import Outcome, SpecialistState, Specialty, Urgency
 
 POST = m.PostView(
@@ -255,6 +257,14 @@ class FakeStaff:
                         expires_at=time.time() + 86_400,
                     )
                 ]
+            case "messages":
+                at, doctor = time.time(), AccountId("a_0")
+                said = "Luka di kaki anak saya bengkak.", "Bersihkan dengan air matang, lalu tutup."
+                lines = [
+                    MessageLine(at - 900, "patient", "k1", None, said[0]),
+                    MessageLine(at - 60, "specialist", "k2", doctor, said[1]),
+                ]
+                return [Messages(re=re, consult=ConsultId(str(asked["consult"])), lines=lines)]
             case "history":
                 return [m.Past(re=re, consults=past(), more=True)]
             case "description" | "candidate":

@@ -210,6 +210,7 @@ SCENES = [
     Scene("waiting-kept", "waiting", fake=telling(lambda: fp.waiting(place=1, kept=True))),
     Scene("ringing", "ringing", own_devices, ring),
     Scene("callback", "callback", fake=telling(fp.callback)),
+    Scene("callback-answered", "callback", fake=telling(fp.answered)),
     Scene("in_call", "in_call", a_doctor, call),
     Scene("in_call-connecting", "in_call", fake=call),
     Scene("in_call-unsent", "in_call", then(a_doctor, write_offline), call),

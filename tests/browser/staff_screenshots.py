@@ -83,6 +83,11 @@ async def fill_end(page: Page, _fake: FakeStaff) -> None:
     )
 
 
+async def read_messages(page: Page, _fake: FakeStaff) -> None:
+    await page.click("#callbacks .messages >> nth=0")
+    await page.wait_for_selector("#messages-answered", state="visible")
+
+
 async def make_invite(page: Page, _fake: FakeStaff) -> None:
     await page.click("#invite-open")
     await page.click("#invite-form .main")
@@ -193,6 +198,7 @@ SCENES = [
     Scene("specialist-available", "available", specialist(desk_of(FREE)), click("#past-title")),
     Scene("specialist-available-empty", "available", specialist(empty_desk), click("#past-title")),
     Scene("specialist-available-lost", "available", specialist(desk_of(FREE)), then(click("#past-title"), lose_socket)),
+    Scene("specialist-messages", "available", specialist(desk_of(FREE)), read_messages),
     Scene("specialist-invite", "available", specialist(desk_of(FREE)), click("#invite-open")),
     Scene("specialist-invited", "available", specialist(desk_of(FREE)), make_invite),
     Scene("specialist-devices", "available", specialist(desk_of(FREE)), click("#check-devices")),
