@@ -20,6 +20,8 @@ TICK_S: Final = 0.010
 """Half a frame of voice: what a room does by time is never later than that."""
 SHARES: Final = 5
 """Of the rooms, one at each reading of a busy socket (``media.relay.udp.GATHER_S``)."""
+LONGEST_S: Final = 0.001
+"""After so long packets come first again."""
 WATCH_S: Final = 2 * TICK_S
 """How often it is seen whether the socket is still read in a rhythm."""
 
@@ -51,7 +53,7 @@ class Ticker:
         self._on_fault = on_fault
         self._also = also
         self._timer: asyncio.TimerHandle | None = None
-        self._share = 0
+        self._place = 0
         self._share_at = 0.0
         udp.on_gathered = self._gathered
 
@@ -79,15 +81,25 @@ class Ticker:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._timed)
 
     def _gathered(self) -> None:
-        """Do a share."""
+        """Do a share, going on where the last one ended; some rooms may take so long that the rest of it waits."""
         now = self._clock()
         if self._timer is None or now < self._share_at:
             return
         self._share_at = max(self._share_at + TICK_S / SHARES, now)
-        self._share = (self._share + 1) % SHARES
-        if self._share == 0:
-            self._tick_also(now)
-        self._tick(self._rooms()[self._share :: SHARES], now)
+        rooms, clock, until = self._rooms(), self._clock, now + LONGEST_S
+        try:
+            for _ in range(max(1, -(-len(rooms) // SHARES))):
+                place = self._place
+                if place >= len(rooms):
+                    self._tick_also(now)
+                    place = 0
+                self._place = place + 1
+                if rooms and rooms[place].awake:
+                    rooms[place].tick(now)
+                if clock() > until:
+                    break
+        except Exception as error:  # noqa: BLE001 the next reading goes on with the next room
+            self._on_fault(error)
 
     def _tick(self, rooms: Sequence[Room], now: float) -> bool:
         """Return whether anybody is awake. One room's defect must not stop the others."""

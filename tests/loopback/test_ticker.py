@@ -5,10 +5,12 @@ import asyncio
 import socket
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from media.relay.port import RelayPort
-from media.relay.ticker import SHARES, TICK_S, Ticker
+from media.relay.ticker import LONGEST_S, SHARES, TICK_S, Ticker
 from tests.support.relay_peer import relay, until
 
 SOME = 2_000
@@ -72,35 +74,86 @@ async def test_it_rests_when_nobody_is_awake_and_goes_on_for_what_else_there_is(
         ticker.stop()
 
 
+@asynccontextmanager
+async def busy(port: RelayPort) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Bring a port's socket into its rhythm; what is yielded keeps it there for a millisecond."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.connect(("127.0.0.1", port.udp_port))
+
+        async def load() -> None:
+            for _ in range(5):
+                stranger.send(bytes([255]) * 20)
+            await asyncio.sleep(0.001)
+
+        for _ in range(SOME):
+            stranger.send(bytes([255]) * 20)
+            await asyncio.sleep(0)
+            if port.udp.gathers:
+                break
+        assert port.udp.gathers
+        yield load
+
+
 async def test_a_busy_sockets_rhythm_ticks_each_room_as_often_a_share_at_a_time():
-    """Under load no reading ticks more than a share of the rooms, each room has its turn, and none more often than by the timer."""
+    """Under load no reading ticks more than a share, each room has its turn, one with a defect too, and none more often than
+    by the timer."""
     async with relay() as port:
-        rooms = [Room() for _ in range(2 * SHARES)]
-        ticker = ticking(port, rooms, [])
+        rooms, faults = [Broken(), *(Room() for _ in range(2 * SHARES - 1))], []
+        ticker = ticking(port, rooms, faults)
         ticker.start()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.connect(("127.0.0.1", port.udp_port))
-
-            async def load() -> None:
-                for _ in range(SOME):
-                    stranger.send(bytes([255]) * 20)
-                    await asyncio.sleep(0)
-                    if port.udp.gathers:
-                        break
-                assert port.udp.gathers
-                for room in rooms:
-                    room.ticked.clear()
-                began_at = time.monotonic()
-                while min(len(room.ticked) for room in rooms) < 5:
-                    for _ in range(5):
-                        stranger.send(bytes([255]) * 20)
-                    await asyncio.sleep(0.001)
-                    assert time.monotonic() < began_at + 10
-                lasted_s = time.monotonic() - began_at
-                most = max(len(room.ticked) for room in rooms)
-                assert most <= lasted_s / TICK_S + 2
-
-            await load()
+        async with busy(port) as load:
+            for room in rooms:
+                room.ticked.clear()
+            began_at = time.monotonic()
+            while min(len(room.ticked) for room in rooms) < 5:
+                await load()
+                assert time.monotonic() < began_at + 10
+            most = max(len(room.ticked) for room in rooms)
+            assert most <= (time.monotonic() - began_at) / TICK_S + 2
         at_once = Counter(at for room in rooms for at in room.ticked)
         assert max(at_once.values()) == 2
+        assert faults
+        ticker.stop()
+
+
+async def test_rooms_that_take_long_wait_for_the_next_reading():
+    """Each takes longer than packets may wait: one at a reading, and still all have their turn."""
+
+    class Long(Room):
+        def tick(self, now: float) -> None:
+            super().tick(now)
+            until_s = time.monotonic() + 1.5 * LONGEST_S
+            while time.monotonic() < until_s:
+                pass
+
+    async with relay() as port:
+        rooms = [Long() for _ in range(3 * SHARES)]
+        ticker = ticking(port, rooms, [])
+        async with busy(port) as load:
+            ticker.start()
+            began_at = time.monotonic()
+            while min(len(room.ticked) for room in rooms) < 3:
+                await load()
+                assert time.monotonic() < began_at + 10
+        assert set(Counter(at for room in rooms for at in room.ticked).values()) == {1}
+        ticker.stop()
+
+
+async def test_in_the_rhythm_the_other_thing_is_done_too_also_without_rooms():
+    """Once for each round of the rooms; where there are none, as often as a share is due."""
+    async with relay() as port:
+        done: list[float] = []
+
+        def also(now: float) -> bool:
+            done.append(now)
+            return True
+
+        ticker = ticking(port, [], [], also=also)
+        async with busy(port) as load:
+            ticker.start()
+            done.clear()
+            began_at = time.monotonic()
+            while len(done) < 5:
+                await load()
+                assert time.monotonic() < began_at + 10
         ticker.stop()
