@@ -41,6 +41,8 @@ AIM_CALLS = 120
 LOAD_RATIO = 0.7
 LOADED_MOST = 0.75
 LOADED_TRIES = 3
+WAKING_S = 1.0
+"""Before a window: whoever was silent begins with key frames."""
 """What a packet costs depends on how many come and on who else has the machine: with more load than this the delay is measured
 again with fewer calls."""
 
@@ -52,7 +54,7 @@ class Plan:
     connections: int = 40
     calls: tuple[int, ...] = (20, 80)
     seconds: float = 5.0
-    rounds: int = 3
+    rounds: int = 4
     sizes: tuple[int, ...] = (120, 1_100)
 
 
@@ -72,7 +74,7 @@ class Row:
     loaded: tuple[int, float, float, float] | None = None
     """Calls, share of a core, p50 and p99 of the way through in ms."""
     lost_ratio: float = 0.0
-    others: float = 0.0
+    others: list[float] = field(default_factory=list)
 
 
 class Selat:
@@ -164,48 +166,76 @@ class VideoRoom:
         """Nothing: it goes with its process."""
 
 
-async def measure(under: Selat | VideoRoom, plan: Plan, row: Row) -> None:
-    """Fill in one relay's row but for the delay."""
-    server = under.server
+async def connect(under: Selat | VideoRoom, plan: Plan, row: Row) -> None:
+    """Measure what connections cost, and close them."""
     peers = await under.connect()
-    meter = Meter(server)
+    meter = Meter(under.server)
     for _ in range(plan.connections):
         peers += await under.connect()
     cost = meter.stop()
     row.connection_ms = cost.server_s * 1e3 / plan.connections
-    others = [cost.others_ratio]
+    row.others.append(cost.others_ratio)
     for peer in peers:
         await peer.close()
     await under.clear()
-    ends: list[End] = []
+
+
+async def fill(under: Selat | VideoRoom, calls: int, row: Row, ends: list[End]) -> Load:
+    """Have so many calls, and measure what one more of their legs takes of memory."""
+    before = under.server.rss_bytes()
+    begun = len(ends)
+    while len(ends) < calls * 2 * under.per_person:
+        ends += await under.call()
+    load = Load(ends)
+    load.paced(2)
+    # Now: windows and caches are full, and no backlog of a core that was too busy has left its traces.
+    row.leg_kb = (under.server.rss_bytes() - before) / 1024 / (len(ends) - begun)
+    return load
+
+
+def pace(under: Selat | VideoRoom, load: Load, calls: int, plan: Plan, row: Row) -> None:
+    """Measure one window of paced calls, which were silent while another relay had its own."""
+    load.paced(WAKING_S)
+    with ahead_of_others(under.server):
+        meter = Meter(under.server)
+        found = load.paced(plan.seconds)
+        cost = meter.stop()
+    row.others.append(cost.others_ratio)
+    row.paced.setdefault(calls, []).append(
+        (cost.server_s / cost.wall_s, cost.server_s * 1e6 / max(1, found.received))
+    )
+    row.lost_ratio = max(row.lost_ratio, 1 - found.received / found.sent)
+
+
+def rush(under: Selat | VideoRoom, load: Load, size: int, plan: Plan, row: Row) -> None:
+    """Measure one window flat out."""
+    meter = Meter(under.server)
+    found = load.flat_out(plan.seconds / 2, size)
+    cost = meter.stop()
+    row.flat_us.setdefault(size, []).append(cost.server_s * 1e6 / max(1, found.received))
+
+
+async def measure(found: Sequence[Selat | VideoRoom], plan: Plan) -> list[Row]:
+    """Measure all relays by windows in turn: what else the machine does meets each of them alike."""
+    rows = [Row(under.name) for under in found]
+    ends: list[list[End]] = [[] for _ in found]
+    for under, row in zip(found, rows, strict=True):
+        await connect(under, plan, row)
     for calls in plan.calls:
-        before = server.rss_bytes()
-        begun = len(ends)
-        while len(ends) < calls * 2 * under.per_person:
-            ends += await under.call()
-        load = Load(ends)
-        load.paced(2)
-        # Now: windows and caches are full, and no backlog of a core that was too busy has left its traces.
-        row.leg_kb = (server.rss_bytes() - before) / 1024 / (len(ends) - begun)
-        with ahead_of_others(server):
-            for _ in range(plan.rounds):
-                meter = Meter(server)
-                found = load.paced(plan.seconds)
-                cost = meter.stop()
-                others.append(cost.others_ratio)
-                row.paced.setdefault(calls, []).append(
-                    (cost.server_s / cost.wall_s, cost.server_s * 1e6 / max(1, found.received))
-                )
-                row.lost_ratio = max(row.lost_ratio, 1 - found.received / found.sent)
-    few = Load(ends[: 8 * under.per_person])
+        loads = [
+            await fill(*each) for each in zip(found, [calls] * len(found), rows, ends, strict=True)
+        ]
+        for _ in range(plan.rounds):
+            for under, load, row in zip(found, loads, rows, strict=True):
+                pace(under, load, calls, plan, row)
+    few = [Load(its[: 8 * under.per_person]) for under, its in zip(found, ends, strict=True)]
     for size in plan.sizes:
         for _ in range(plan.rounds):
-            meter = Meter(server)
-            found = few.flat_out(plan.seconds / 2, size)
-            cost = meter.stop()
-            row.flat_us.setdefault(size, []).append(cost.server_s * 1e6 / max(1, found.received))
-    await loaded(under, plan, row, ends)
-    row.others = statistics.median(others)
+            for under, load, row in zip(found, few, rows, strict=True):
+                rush(under, load, size, plan, row)
+    for under, row, its in zip(found, rows, ends, strict=True):
+        await loaded(under, plan, row, its)
+    return rows
 
 
 async def loaded(under: Selat | VideoRoom, plan: Plan, row: Row, ends: list[End]) -> None:
@@ -249,18 +279,18 @@ async def relays(core: int, folder: Path) -> AsyncIterator[list[Selat | VideoRoo
 async def run(plan: Plan, folder: Path) -> list[Row]:
     """Measure all."""
     cores = split_cores(first=plan is not QUICK)
-    rows = []
     async with relays(cores.server, folder) as found:
-        for under in found:
-            row = Row(under.name)
-            await measure(under, plan, row)
-            rows.append(row)
-    return rows
+        return await measure(found, plan)
 
 
 def both(found: Sequence[float], digits: int) -> str:
     """Return the best and the median."""
     return f"{min(found):.{digits}f} / {statistics.median(found):.{digits}f}"
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median of what windows next to each other have to each other."""
+    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
 def table(rows: Sequence[Row], plan: Plan) -> str:
@@ -304,11 +334,9 @@ def aims(rows: Sequence[Row], plan: Plan) -> list[tuple[str, bool]]:
     ]  # fmt: skip
     if len(rows) > 1:
         theirs = rows[1]
-        flat = min(ours.flat_us[plan.sizes[-1]]) / min(theirs.flat_us[plan.sizes[-1]])
-        few = plan.calls[0]
-        paced = statistics.median(each[1] for each in ours.paced[few]) / statistics.median(
-            each[1] for each in theirs.paced[few]
-        )
+        size, few = plan.sizes[-1], plan.calls[0]
+        flat = ratio(ours.flat_us[size], theirs.flat_us[size])
+        paced = ratio(*([each[1] for each in row.paced[few]] for row in (ours, theirs)))
         found += [
             (f"flat out {flat:.2f}× Janus per packet, aim ≤ 1.0", flat <= 1.0),
             (f"{few} paced calls {paced:.2f}× Janus per packet, aim ≤ 0.6", paced <= 0.6),
@@ -328,7 +356,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = asyncio.run(run(plan, Path(folder)))
     print(table(rows, plan))
-    others = max(row.others for row in rows)
+    others = max(statistics.median(row.others) for row in rows)
     if others > 0.05:
         print(
             f"- other programs had {others:.0%} of the machine meanwhile: repeat it when they are gone"
