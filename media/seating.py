@@ -59,6 +59,8 @@ POOL = 8
 """Legs that the node may hand out without asking: as many as one second of calls at a busy hour."""
 RETIRED_S = 60.0
 """A leg that an earlier connection may have handed out waits so long for its seat."""
+SURVEYED_S = 2.5
+"""A survey that goes on has told most by then: the call may begin before it ends."""
 CONTROL_LOST_S = 15 * 60.0
 """How long calls go on without a node: as long as it keeps a consult."""
 CONSULTS_MAX = 2_000
@@ -438,6 +440,10 @@ class Seating:
             over = not seated.survey.tick(now) or (talks and seated.survey.is_thin)
             if over or talks:
                 self._surveyed(name, now, over=over)
+            elif not seated.survey.told and now - seated.survey.begun_at >= SURVEYED_S:
+                seated.survey.told = True
+                up, down = seated.survey.reading(now)
+                self.rooms[seated.seat.consult].known(name, beginning(up), beginning(down))
         self.port.udp.exact = bool(self._surveying)
         return self.port.udp.exact
 

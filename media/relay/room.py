@@ -120,10 +120,9 @@ class Room:
             return
         now = self.clock()
         seat.accept(answer, now)
-        self._choose_codecs(now)
+        self._choose_codecs()
         self._open_seats(now)
-        if not seat.direction.talking:
-            self._begin(seat, now)
+        self._begin_all(now)
 
     def known(self, leg_id: str, up: Start, down: Start) -> None:
         """Take what a leg's link was measured to carry; in its call that can only be more than it knows itself."""
@@ -136,7 +135,7 @@ class Room:
             return
         seat.begin_with(up, down, now)
         if seat.answered:
-            self._begin(seat, now)
+            self._begin_all(now)
 
     def talks(self, leg_id: str) -> bool:
         """Return whether a leg takes part in the call."""
@@ -152,7 +151,8 @@ class Room:
         now = self.clock()
         self._totals.update(of_leg(self._counts(seat, now)))
         self._open = [each for each in self._open if each is not seat]
-        self._choose_codecs(now)
+        self._choose_codecs()
+        self._begin_all(now)
         self.route(now)
 
     def forward(self, between: Collection[str]) -> None:
@@ -278,15 +278,12 @@ class Room:
 
     # -- What each may send ----------------------------------------------------------------------------------------
 
-    def _choose_codecs(self, now: float) -> None:
+    def _choose_codecs(self) -> None:
         """Let everybody send what all the others can decode, those included whose call has not begun."""
         sinks = {seat: seat.picture for seat in self._seats.values() if seat.picture is not None}
         for seat, sink in sinks.items():
             others = [o.codecs for s, o in sinks.items() if s.participant != seat.participant]
-            codec, before = codec_for(sink.codecs, others), seat.direction.codec
-            seat.direction.codec = codec
-            if codec is not before and seat.direction.told is not None and not seat.is_open:
-                self._begin(seat, now)
+            seat.direction.codec = codec_for(sink.codecs, others)
 
     def wish(self, participant: str, wish: Wish) -> None:
         """Take what matters to one who looks, of all that the others send."""
@@ -323,8 +320,7 @@ class Room:
                 limits, move = direction.decide(path, seat.rtt.base_s, now)
             else:
                 direction.talking = True
-                rung = min((seat.up_rung, *(each.down_rung for each in watchers)))
-                limits, move = direction.begin(rung, path, seat.rtt.base_s, now), None
+                limits, move = self._begun(seat, path, watchers, now), None
             self._moved(seat, limits, move)
             if move is not None and move.after < move.before:
                 for watcher in watchers:
@@ -364,11 +360,27 @@ class Room:
             if now - seat.heard_at < DEAD_S or newest[seat.participant] is seat
         ]
 
-    def _begin(self, seat: Seat, now: float) -> None:
-        """Tell a leg what it may send by its own link alone, before anybody looks."""
-        link = seat.up_link(now)
-        limits = seat.direction.begin(seat.up_rung, (link,), seat.rtt.base_s, now)
-        self._on_limits(seat.leg_id, limits)
+    def _begin_all(self, now: float) -> None:
+        """Tell the legs that wait what they may send once the call begins, by all links that are known by now.
+
+        So the first frame is what the call goes on with: one that is made larger or smaller costs a key frame.
+        """
+        seats = [seat for seat in self._seats.values() if seat.answered]
+        for seat in seats:
+            direction = seat.direction
+            if seat.is_open or direction.talking:
+                continue
+            others = [each for each in seats if each.participant != seat.participant]
+            path = (seat.up_link(now), *(each.down_link(now) for each in others))
+            self._moved(seat, self._begun(seat, path, others, now), None)
+
+    def _begun(self, seat: Seat, path: Path, watchers: list[Seat], now: float) -> Limits | None:
+        """Begin a direction; return what is to be told, None if it was."""
+        direction = seat.direction
+        told = direction.told
+        rung = min((seat.up_rung, *(each.down_rung for each in watchers)))
+        limits = direction.begin(rung, path, seat.rtt.base_s, now)
+        return limits if told is None or limits.differs(told) or limits.drifted(told) else None
 
     # -- What is known ---------------------------------------------------------------------------------------------
 

@@ -107,6 +107,9 @@ class Survey:
         up_bps, down_bps = (known[0].certain_bps, known[1].certain_bps) if known else (0.0, 0.0)
         self.down = LinkProbe(now, mode, down_bps)
         self.up = LinkProbe(now, mode, up_bps, size_bytes=ERROR_BYTES)
+        self.begun_at = now
+        self.told = False
+        """Whether what it has found so far was taken."""
         self._leg = leg
         self._username, self._password = username, password
         self._tie_breaker = secrets.randbits(64)

@@ -8,6 +8,7 @@ import pytest
 
 from media.core import red, rtcp, rtcp_write
 from media.core.limits import START_BPS
+from media.core.link_probe import Start
 from media.core.rungs import Rung
 from media.core.transport_cc import ArrivalLog
 from media.relay.counts import TOTALS
@@ -574,6 +575,24 @@ def test_metrics_count_what_happened(house, call):
     house.room.unseat(ben.leg_id)
     assert house.room.metrics().totals == totals
     assert not house.room.metrics().legs
+
+
+def test_who_waits_is_told_what_the_call_begins_with():
+    """Both are told before the call by both links, as soon as one more is known; the call itself tells nothing else.
+
+    One on 2 Mbit/s sends no more than the other's 150 kbit/s can take.
+    """
+    house = House()
+    ana, ben = house.person("ana").sit(), house.person("ben").sit()
+    wide, thin = (Start(Rung.STANDARD, bps, 0.0, 0.05) for bps in (2e6, 150e3))
+    house.room.known(ana.leg_id, wide, wide)
+    house.room.known(ben.leg_id, thin, thin)
+    told = dict(house.limits)
+    assert told[ana.leg_id].rung is Rung.SMALL
+    assert 0 < told[ana.leg_id].video_max_bps < 150_000
+    house.limits.clear()
+    house.room.forward({"ana", "ben"})
+    assert house.limits == []
 
 
 BOTH = (VP9, VP9_RTX, VP8, VP8_RTX)
