@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pool, seats and rooms at a clock of the test; the port's sockets stay closed."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from media.core.link_probe import Mode
+from media.core.link_probe import Confidence, Mode, Reading
 from media.relay.drops import Drop
 from media.relay.leg import SILENT_S
 from media.relay.leg import LegState as Stage
 from media.relay.port import PortSettings, RelayPort
-from media.seating import CONSULTS_MAX, CONTROL_LOST_S, LINKS_S, POOL, RETIRED_S, Seating
+from media.seating import (
+    CONSULTS_MAX,
+    CONTROL_LOST_S,
+    LINKS_S,
+    POOL,
+    RETIRED_S,
+    SURVEYED_S,
+    Seating,
+)
 from signalling.wire.legs import (
     CloseLeg,
     Forwarding,
@@ -123,6 +133,30 @@ async def test_a_call_that_is_taken_over_begins_where_it_was(bench, answered_fir
     for leg in legs:
         bench.seating._survey(leg, Mode.FULL)
         assert bench.seating.seats[leg].survey is None
+
+
+async def test_what_a_survey_found_counts_before_it_is_over(bench):
+    """After `SURVEYED_S` the page is told what 2 Mbit/s allow, once; before, what an unknown link does."""
+    leg = bench.pool()[0]
+    bench.seat(leg)
+    bench.seating.ordered(RelayAnswer(leg, ANSWER))
+    found = Reading(2e6, 2e6, Confidence.FAIR, 0.0, 30, 0.05, 9_000)
+    bench.seating.seats[leg].survey = SimpleNamespace(
+        begun_at=bench.now,
+        told=False,
+        is_thin=False,
+        tick=lambda now: True,
+        reading=lambda now: (found, found),
+    )
+    bench.seating._surveying.add(leg)
+    bench.now += SURVEYED_S - 0.1
+    bench.seating._tick_surveys(bench.now)
+    (before,) = bench.of(LimitLeg)
+    for _ in range(3):
+        bench.now += 0.2
+        bench.seating._tick_surveys(bench.now)
+    _, after = bench.of(LimitLeg)
+    assert after.limits.video_max_bps > 5 * before.limits.video_max_bps
 
 
 async def test_the_pool_is_filled_up(bench):
