@@ -338,3 +338,15 @@ test("voice is told, and closed it does nothing any more", async () => {
   assert.equal(restarts(), 0);
   assert.equal(states.at(-1), "closed");
 });
+
+test("who listens waits for copies as long as it is told; a script that can't be had changes nothing", async () => {
+  await make();
+  const pc = FakeAnswerer.last;
+  endpoint.limit({videoMaxBps: 0, hearMs: 360, copyMs: 300});
+  await settle();
+  const [voice] = pc.transceivers.filter((/** @type {any} */ {receiver}) => receiver.track.kind === "audio");
+  assert.equal(voice.receiver.jitterBufferTarget, 360);
+  assert.equal(voice.sender.transform, undefined);
+  endpoint.limit({videoMaxBps: 0});
+  assert.equal(voice.receiver.jitterBufferTarget, null);
+});
