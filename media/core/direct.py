@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from media.core.asking import GROWS_RATIO, OPEN_RATIO, STEP_RATIO, THIN_RATIO, link_of
+from media.core.asking import GROWS_RATIO, KNOWN_RATIO, OPEN_RATIO, STEP_RATIO, THIN_RATIO, link_of
 from media.core.bwe.told import THRESHOLD_S, ToldEstimator
 from media.core.direction import Direction
 from media.core.limits import START_BPS
@@ -49,7 +49,7 @@ class DirectWay:
         self.estimator = ToldEstimator(start_bps, ASSUMED_RTT_S, now)
         self.direction = Direction(None)
         self._counted_at = float("-inf")
-        self._available_bps = 0.0
+        self._available_bps = self._flows_bps = 0.0
 
     def begin(self, now: float) -> Limits:
         """Return what may be sent at first."""
@@ -67,6 +67,8 @@ class DirectWay:
     def counted(self, span_s: float, octets: int, expected: int, received: int, now: float) -> None:
         """Take what the receiver counted (``ToldEstimator.counted``)."""
         self._counted_at = now
+        if span_s:
+            self._flows_bps = octets * 8 / span_s
         self.estimator.counted(span_s, octets, expected, received, now)
 
     def available(self, bps: float) -> None:
@@ -102,12 +104,16 @@ class DirectWay:
         if self._available_bps:
             may_bps = self.direction.wire_bps((link,))
             if self._available_bps < ROOM_RATIO * may_bps:
-                return replace(link, rate_bps=max(link.rate_bps, found_bps))
+                full = self._available_bps < ROOM_RATIO * self._flows_bps
+                hoped_bps = min(link.rate_bps, known_bps * KNOWN_RATIO) if full else link.rate_bps
+                return replace(link, rate_bps=max(hoped_bps, found_bps))
             known_bps = max(known_bps, may_bps)
         elif estimate.usable_bps <= known_bps * GROWS_RATIO:
             return link
         patience = max(0.0, (now - state.since - PATIENT_AFTER_S) * PATIENT_PER_S)
         patient_bps = known_bps * min(OPEN_RATIO, THIN_RATIO + patience)
+        if self._available_bps:
+            patient_bps = min(patient_bps, ROOM_RATIO * self._available_bps)
         more_bps = max(min(found_bps, known_bps * OPEN_RATIO), patient_bps)
         return replace(
             link,

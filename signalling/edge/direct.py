@@ -88,17 +88,16 @@ class Direct:
                 if _participant(consult, role) in self._connections:
                     self._begin(call, consult, role, START_BPS, _time())
 
-    def came(self, connection: Connection) -> None:
+    def came(self, connection: Connection, consult: Consult) -> None:
         """A page is back: it is told again what it may have missed."""
-        for consult_id, call in self._calls.items():
-            consult = self._ledger.known(consult_id)
-            if consult is None or not is_side(connection, consult):
-                continue
-            role = connection.role.value
-            if (limits := call.told.get(role)) is not None:
-                connection.send(limits)
-            if (link := call.peer_links.get(_other(role))) is not None:
-                connection.send(link)
+        call = self._calls.get(consult.id)
+        if call is None or not is_side(connection, consult):
+            return
+        role = connection.role.value
+        if (limits := call.told.get(role)) is not None:
+            connection.send(limits)
+        if (link := call.peer_links.get(_other(role))) is not None:
+            connection.send(link)
 
     def wished(self, connection: Connection, consult: Consult, wish: legs.WishName) -> None:
         """Take what matters to somebody in what the other side sends; the next reports tell the other side's node.

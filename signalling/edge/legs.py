@@ -155,11 +155,11 @@ class Legs:
         consult = self._ledger.consults.get(consult_id) if consult_id is not None else None
         if consult is None:
             return
-        if not consult.relay:
-            self.direct.came(connection)
         if consult.relay:
             self._ask(consult, connection.participant, resumed=connection.resumed)
-        elif len(self.relays):
+            return
+        self.direct.came(connection, consult)
+        if len(self.relays):
             self._routing.changed(consult)
 
     def _ask(self, consult: Consult, participant: ParticipantId, *, resumed: bool) -> None:

@@ -15,6 +15,8 @@ const OPUS_BPS = 32_000;
 const FRAME_MS = 20;
 /** Rungs on which a message of figures is worth a frame of voice. */
 const THIN = ["text", "voice-min", "voice"];
+/** Without a relay the page says more of its link, in all no more than 1 kbit/s. */
+const THIN_DIRECT = [...THIN, "glimpse", "small"];
 /** Looks come with every change too; figures are taken no more often than this. */
 const EACH_MS = 900;
 /** From `voice` a good link is up in 8 s, a rung each 1.5 s (`media.core.ladder`): before that nothing is said of it. */
@@ -118,7 +120,7 @@ export class CallStatus {
       frameMs: limits?.ptimeMs ?? FRAME_MS,
       microphone: state === "muted" || state === "taken" ? state : "on",
       hidden: globalThis.document?.visibilityState === "hidden",
-    }, now, THIN.includes(limits?.rung ?? ""));
+    }, now, (session.consult?.route === "relayed" ? THIN : THIN_DIRECT).includes(limits?.rung ?? ""));
     if (data) session.transport.send("reception", {consult: this.#consult, data});
   }
 }

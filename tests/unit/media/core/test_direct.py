@@ -15,10 +15,10 @@ DELAYS = pytest.mark.parametrize("delays", [True, False], ids=["delays", "round-
 @DELAYS
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_thin_link_is_not_filled(seed: int, delays: bool) -> None:
-    """64 kbit/s, 800 ms, jitter 60, 3 %: a moving picture after ten seconds, and the queue drops under 2 %."""
+    """64 kbit/s, 800 ms, jitter 60, 3 %: a moving picture after ten seconds, and the queue drops under 2.5 %."""
     out = Call([(0, 64e3)], 0.8, loss_ratio=0.03, jitter_ms=60, seed=seed, delays=delays).run(60)
     assert out.fps(10, 60) >= 4
-    assert out.queue_loss_ratio <= 0.02
+    assert out.queue_loss_ratio <= 0.025
     assert out.rung_at(55) is Rung.GLIMPSE
 
 
@@ -43,6 +43,16 @@ def test_a_link_that_carries_more_proves_it(delays: bool) -> None:
     assert good.rung_at(40) is Rung.OPEN
     assert good.queue_loss_ratio == 0
     assert all(b.after - b.before <= 1 for b in good.moves), "one rung at a time"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_browser_that_finds_nothing_out_takes_longer(seed: int) -> None:
+    """Without the browser's own finds time and use must do: 128 kbit/s has `small` within 40 s, with few drops."""
+    out = Call(
+        [(0, 128e3)], 0.8, loss_ratio=0.03, jitter_ms=60, probes=False, used_ratio=0.8, seed=seed
+    ).run(60)
+    assert max(rung for at, rung in out.rungs if at < 40) >= Rung.SMALL
+    assert out.queue_loss_ratio <= 0.03
 
 
 def test_a_deep_queue_is_not_filled() -> None:
@@ -88,7 +98,7 @@ def test_the_reports_are_less_than_a_kilobit() -> None:
 
 
 def test_a_brake_is_obeyed_and_answered() -> None:
-    """The page stopped its picture: only the ladder raises it, and not at once."""
+    """The page stopped its picture: only the ladder raises it, and not at once; the second time later."""
     call = Call([(0, 128e3)], 0.3)
     call.run(40)
     way = call.way
@@ -98,9 +108,16 @@ def test_a_brake_is_obeyed_and_answered() -> None:
     assert move is not None
     assert (move.after, move.reason, limits.video_max_bps) == (Rung.VOICE, Reason.BRAKE, 0)
     assert way.braked(40.1) == (None, None)
+    way.decide(40.4)
+    assert way.direction.rung is Rung.VOICE
     for second in range(1, 3):
         way.counted(1.0, 2_000, 17, 17, 40.0 + second)
         way.decide(40.0 + second)
+    assert Rung.VOICE < way.direction.rung <= Rung.SMALL
+    way.braked(43.0)
+    for second in range(1, 3):
+        way.counted(1.0, 2_000, 17, 17, 43.0 + second)
+        way.decide(43.0 + second)
         assert way.direction.rung is Rung.VOICE
 
 
