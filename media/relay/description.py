@@ -24,6 +24,7 @@ from signalling.wire.legs import (
     AudioOffer,
     Extension,
     MediaAnswer,
+    VideoCodec,
     VideoOffer,
 )
 from signalling.wire.legs import LegAnswer as Answer
@@ -31,7 +32,8 @@ from signalling.wire.legs import LegOffer as Offer
 from signalling.wire.legs import RelayCandidate as Candidate
 
 __all__ = [
-    "Answer", "AudioOffer", "Candidate", "Extension", "MediaAnswer", "Offer", "VideoOffer"
+    "Answer", "AudioOffer", "Candidate", "Extension", "MediaAnswer", "Offer", "VideoCodec",
+    "VideoOffer",
 ]  # fmt: skip
 
 TEMPLATE: dict[str, Any] = json.loads(

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from media.relay import description, ice
 from media.relay.demux import Demultiplexer
-from media.relay.description import Answer, AudioOffer, Extension, Offer, VideoOffer
+from media.relay.description import Answer, AudioOffer, Extension, Offer, VideoCodec, VideoOffer
 from media.relay.drops import Drop, Drops
 from media.relay.dtls import Certificate
 from media.relay.leg import Ending, Leg
 from media.relay.tcp import TcpPort
 from media.relay.udp import UdpPort
-from signalling.wire.legs import VideoCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

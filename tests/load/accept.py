@@ -15,7 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.browser.flow import Kind, back_after_s, watch
+from playwright.async_api import Page
+
+from tests.browser.flow import back_after_s, watch
 from tests.browser.scene import Actor, Scene, scene
 from tests.link.lab import Lab
 from tests.link.profiles import link
@@ -25,8 +27,9 @@ RTTS_MS = (20.0, 250.0, 650.0)
 WARM_S = 4.0
 """From ringing to accepting: a person needs that long to look at the ring."""
 WITHIN_S = 20.0
-KINDS: tuple[Kind, ...] = ("voice", "picture")
-WAYS = [(where, f"accept to {kind}") for where in ("island", "city") for kind in KINDS]
+WAYS = [
+    (where, f"accept to {kind}") for where in ("island", "city") for kind in ("voice", "picture")
+]
 WAYS += [(where, "cold join to voice") for where in ("island", "city")]
 _NOTE_DIAL = """
 const Socket = WebSocket;
@@ -34,6 +37,17 @@ globalThis.WebSocket = class extends Socket {
   constructor(...args) { globalThis.dialled ??= Date.now(); super(...args); }
 };
 """
+_SHOWN = """() => {
+  if (globalThis.shownAt) { globalThis.shownAt.length = 0; return; }
+  const times = globalThis.shownAt = [];
+  const video = document.getElementById("remote");
+  const shown = (_, {presentationTime}) => {
+    if (times.length < 100) times.push((performance.timeOrigin + presentationTime) / 1000);
+    video.requestVideoFrameCallback(shown);
+  };
+  video.requestVideoFrameCallback(shown);
+}"""
+"""When frames of the other side were shown: statistics are up to 100 ms late (kept for 50 ms, asked each 50)."""
 _CLICK = "id => { const at = Date.now(); document.getElementById(id).click(); return at / 1000; }"
 
 
@@ -48,20 +62,20 @@ async def one_call(stage: Scene, patient: Actor, specialist: Actor) -> list[floa
     await patient.page.goto(invited["url"])
     await stage.join(patient)
     await specialist.state("ringing", within_s=15)
-    await watch(patient.page, specialist.page)
+    pages = (patient.page, specialist.page)
+    await watch(*pages)
+    for page in pages:
+        await page.evaluate(_SHOWN)
     await asyncio.sleep(WARM_S)
     at = float(await specialist.page.evaluate(_CLICK, "accept"))
     waits = [
-        back_after_s(page, at, kind, WITHIN_S)
-        for page in (patient.page, specialist.page)
-        for kind in KINDS
-    ]
+        wait for page in pages for wait in (back_after_s(page, at, "voice", WITHIN_S), shown_after_s(page, at))
+    ]  # fmt: skip
     took = list(await asyncio.gather(*waits))
     await patient.page.reload()
     await watch(patient.page)
     dialled = await patient.page.wait_for_function("() => globalThis.dialled")
     at = float(await dialled.json_value()) / 1_000
-    pages = (patient.page, specialist.page)
     took += await asyncio.gather(*(back_after_s(page, at, "voice", WITHIN_S) for page in pages))
     await specialist.page.click("#end-open")
     await specialist.page.click("#end-outcomes label >> nth=0")
@@ -69,6 +83,17 @@ async def one_call(stage: Scene, patient: Actor, specialist: Actor) -> list[floa
     await specialist.state("available")
     await patient.state("ended")
     return took
+
+
+async def shown_after_s(page: Page, since: float) -> float:
+    """Wait for the first picture that is shown after an instant; return how long after it that was."""
+    found = await page.wait_for_function(
+        "since => globalThis.shownAt.find((at) => at > since)",
+        arg=since,
+        timeout=WITHIN_S * 1_000,
+        polling=50,
+    )
+    return float(await found.json_value()) - since
 
 
 async def measure(rtt_ms: float, calls: int) -> list[list[float]]:
