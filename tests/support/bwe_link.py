@@ -47,7 +47,7 @@ class Scenario:
     limit_bps: float = 6_000_000.0
     """What the sender has to send at most."""
     probing_bps: float = 0.0
-    """What the owner wants, if it asks for probes."""
+    """What the owner of a down-link wants, if it asks for probes."""
     blackout: tuple[float, float] | None = None
     delay_step: tuple[float, float] | None = None
     """(second, milliseconds more one way)."""
@@ -209,7 +209,7 @@ class _Run:
         # Our own down-link is obeyed at once; the page hears of its up-link half a round trip later.
         delay = scenario.rtt_s / 2 if scenario.side == "up" else 0.0
         self.later(now + delay, lambda at: setattr(self, "allowed", usable))
-        if scenario.probing_bps and not isinstance(estimator, ReportedDownlinkEstimator):
+        if scenario.probing_bps and isinstance(estimator, DownlinkEstimator):
             plan = estimator.probe(scenario.probing_bps, now)
             if plan is not None:
                 self.later(now + delay, lambda at: self.run_plan(plan, at))

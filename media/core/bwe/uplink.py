@@ -11,7 +11,6 @@ from media.core.bwe.watch import LinkWatch
 
 if TYPE_CHECKING:
     from media.core.bwe.estimate import Estimate
-    from media.core.bwe.probe import ProbePlan
 
 MAX_NEW: Final = 1_024
 """Arrivals that nobody has asked for yet: as many as anybody looks back over."""
@@ -89,11 +88,6 @@ class UplinkEstimator:
         """Return what is known now; to be asked a few times a second."""
         self._take()
         return self.watch.estimate(now)
-
-    def probe(self, wanted_bps: float, now: float) -> ProbePlan | None:
-        """Return what the sender should send beside its media to learn whether more is possible."""
-        self._take()
-        return self.watch.probe(wanted_bps, now)
 
     def _take(self) -> None:
         new = self._new

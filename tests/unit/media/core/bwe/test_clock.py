@@ -2,7 +2,7 @@
 """Times of sending, one by one and many at once."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.core.bwe.clock import ABS_SEND_TIME_S, SendClock
@@ -13,6 +13,7 @@ steps = st.lists(
 
 
 @given(batches=steps, begins=st.integers(0, (1 << 24) - 1))
+@settings(deadline=None)
 def test_many_at_once_are_told_the_same_as_one_by_one(
     batches: list[list[tuple[float, float]]], begins: int
 ) -> None:

@@ -80,11 +80,15 @@ def test_a_voice_proves_itself_and_no_more(side: Side) -> None:
 def test_probes_find_what_a_voice_does_not() -> None:
     """Small trains beside a voice find 500 kbit/s in half a minute, and the link's end at 100."""
     wide = simulate(
-        Scenario([(0.0, 1e6)], 0.3, limit_bps=0, start_bps=20e3, probing_bps=5e5, duration_s=40)
+        Scenario(
+            [(0.0, 1e6)], 0.3, "down", limit_bps=0, start_bps=20e3, probing_bps=5e5, duration_s=40
+        )
     )
     assert wide.samples[-1].estimate.rate_bps > 400e3
     narrow = simulate(
-        Scenario([(0.0, 1e5)], 0.3, limit_bps=0, start_bps=20e3, probing_bps=5e5, duration_s=90)
+        Scenario(
+            [(0.0, 1e5)], 0.3, "down", limit_bps=0, start_bps=20e3, probing_bps=5e5, duration_s=90
+        )
     )
     last = narrow.samples[-1].estimate
     assert 80e3 < last.rate_bps < 120e3
