@@ -345,6 +345,7 @@ LINES = {
     ev.SideLost: ("lost", "patient"),
     ev.SideBack: ("back", "patient"),
     ev.TakeoverDecided: ("device_changed", "patient"),
+    ev.Answered: ("answered", "specialist"),
     ev.Ended: ("ended", "specialist"),
 }
 SAMPLES = samples(consult_in("in_call"), NOW)
