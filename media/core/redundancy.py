@@ -66,10 +66,25 @@ class Span:
         return self.seconds
 
 
-def hearing_s(*spans_s: float) -> float:
-    """Return for how long at least a receiver must keep voice that has copies with these spans on its way; 0: as it likes."""
-    span_s = max(spans_s)
-    return span_s + MARGIN_S if span_s else 0.0
+class Hearing:
+    """For how long at least a receiver is to keep the voice; it changes as slowly as spans do."""
+
+    __slots__ = ("_needed_at", "seconds")
+
+    seconds: float
+    """0: as it likes."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._needed_at = 0.0
+
+    def choose(self, now: float, *spans_s: float) -> float:
+        """Take how far behind the copies on its way are; return what holds from now on."""
+        span_s = max(spans_s)
+        wanted = span_s + MARGIN_S if span_s else 0.0
+        if wanted >= self.seconds or now - self._needed_at >= EASE_S:
+            self.seconds, self._needed_at = wanted, now
+        return self.seconds
 
 
 def distances(

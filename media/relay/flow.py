@@ -22,7 +22,7 @@ from media.core.in_air import InAir
 from media.core.inbound import InboundStream
 from media.core.outbound import OutboundVideo, OutboundVoice
 from media.core.red import RedWriter
-from media.core.redundancy import Span, distances, hearing_s
+from media.core.redundancy import Hearing, Span, distances
 from media.core.rewrite import Rewriter
 from media.core.rtp import SCRATCH_BYTES
 from media.core.rtx import RtxWriter
@@ -272,7 +272,7 @@ class _Sink:
 class VoiceSink(_Sink):
     """The voice that a leg hears."""
 
-    __slots__ = ("_frame_bytes", "_red", "_span", "flowing", "out")
+    __slots__ = ("_frame_bytes", "_hearing", "_red", "_span", "flowing", "out")
 
     flowing: bool
     """Whether a packet has gone out since forwarding began."""
@@ -283,6 +283,7 @@ class VoiceSink(_Sink):
         self._red = red
         self._frame_bytes = 60.0
         self._span = Span()
+        self._hearing = Hearing()
         self.out = OutboundVoice(
             self._rewriter(ssrc, VOICE_HZ, [OPUS]),
             seat.down_budget,
@@ -335,7 +336,7 @@ class VoiceSink(_Sink):
         self.out.red.distances = far = (
             distances(loss_ratio, frame_s, voice_bps, spare_bps, span_s) if wanted else ()
         )
-        return hearing_s(span_s if far else 0.0, source.far_s)
+        return self._hearing.choose(now, span_s if far else 0.0, source.far_s)
 
 
 class PictureSink(_Sink):

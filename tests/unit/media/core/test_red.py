@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from media.core import red
 from media.core.red import MAX_DISTANCE, MAX_OFFSET, RedWriter
-from media.core.redundancy import Span, distances, hearing_s
+from media.core.redundancy import Hearing, Span, distances
 from media.core.rtp import RtpPacket
 from tests.support.rtp_packets import OPUS, RED, at_index, parsed, rtp
 
@@ -201,15 +201,24 @@ def test_span(reach_s: float, loss: float, frame_s: float, span_s: float) -> Non
 
 
 def test_a_span_stays() -> None:
-    """Further at once, nearer a third of a minute after it was last needed; what hears keeps the voice a frame longer."""
+    """Further at once, nearer a third of a minute after it was last needed."""
     span = Span()
     assert span.choose(0.18, 0.06, 0.06, 0.0) == 0.3
     assert span.choose(0.18, 0.01, 0.06, 15.0) == 0.3
     assert span.choose(0.18, 0.06, 0.06, 18.0) == 0.3
     assert span.choose(0.18, 0.01, 0.06, 37.0) == 0.3
     assert span.choose(0.18, 0.01, 0.06, 38.1) == 0.0
-    assert hearing_s(0.0, 0.0) == 0.0
-    assert hearing_s(0.12, 0.3) == pytest.approx(0.36)
+
+
+def test_who_listens_waits_for_the_furthest_copy_and_a_frame() -> None:
+    """At once as long as is needed; less when it was not needed for a third of a minute: copies come and go."""
+    hearing = Hearing()
+    assert hearing.choose(0.0, 0.0, 0.0) == 0.0
+    assert hearing.choose(1.0, 0.12, 0.3) == pytest.approx(0.36)
+    assert hearing.choose(2.0, 0.0, 0.0) == pytest.approx(0.36)
+    assert hearing.choose(20.0, 0.3, 0.0) == pytest.approx(0.36)
+    assert hearing.choose(39.0, 0.0, 0.12) == pytest.approx(0.36)
+    assert hearing.choose(40.1, 0.0, 0.12) == pytest.approx(0.18)
 
 
 def test_late_frames_travel_with_the_next_packet() -> None:
