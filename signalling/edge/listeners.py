@@ -14,16 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from auth.origins import canonical
 from signalling.config import ServerConfig
 from signalling.edge.certificate import local_addresses
+from signalling.edge.paced import SEGMENT_BYTES, SO_MAX_PACING_RATE, UNBOUNDED
 from signalling.metrics import Metrics
-
-SEGMENT_BYTES = 536
-"""Of TCP, both ways (the default of RFC 9293 §3.7.1). An initial window of ten full segments is 14.6 kB, and the queue of a thin
-link holds 600 ms: on 64 kbit/s 8 of them were dropped and the page came after 6.3-9.8 s; with these 2-5 small ones, after
-5.4-6.5 s (measured). Where pages are small it costs no round trip, and a segment delays a voice behind it by a third."""
-_SO_MAX_PACING_RATE = 47
-"""Linux, include/uapi/asm-generic/socket.h; Python has no name for it."""
-_UNBOUNDED = 125_000_000
-"""Octets a second: the kernel then spreads each window over half a round trip, and this bounds nobody."""
 
 
 async def listen(server: ServerConfig) -> socket.socket:
@@ -37,7 +29,7 @@ async def listen(server: ServerConfig) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
         with contextlib.suppress(OSError):  # a kernel without it sends in bursts
-            listener.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, _UNBOUNDED)
+            listener.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, UNBOUNDED)
         listener.bind(address)
     except OSError:
         listener.close()

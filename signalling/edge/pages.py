@@ -2,16 +2,17 @@
 """The pages, rendered once when the server starts: per page, language and encoding, ready to send.
 
 Nothing is computed per request but the choice of language (path, then ``?lang``, then ``Accept-Language``) and of the
-encoding. The patient page is one response with its style and its script inside; what it needs for calls comes from
-``/static`` once it is on the screen. The other two fetch all of theirs from there. These addresses carry a hash of the
-content and never change their meaning.
+encoding. The patient page is one response with its style and its scripts inside, of which the first screen comes first and
+can be used before the rest is there; what it needs for calls comes from ``/static`` after that. The other two fetch all of
+theirs from there. These addresses carry a hash of the content and never change their meaning.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
+import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,22 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from signalling.core import triage
+from signalling.edge.paced import InPieces, Pacer
 from signalling.metrics import Page
 from signalling.web import bundle, catalogues
 
 _WEB = Path(catalogues.__file__).parent
-_STYLE, _SCRIPT = "%%style%%", "%%script%%"
+_INLINE = re.compile(r"%%([\w/]+\.(?:css|js))%%")
+"""Where a file below the web folder goes, in a template that was rendered and made smaller."""
+_FIRST_SCRIPT = "js/pages/patient_first.js"
+"""Runs as soon as it has come; the other one is a module, and runs when all has."""
+_FIRST_ENDS = "</script>"
+"""The first of these ends what comes first of the patient page."""
 
 PATIENT_PAGE_BYTES = 16 * 1024
 """Ceiling for the patient page as sent, headers included: 2 s on 64 kbit/s, and two round trips of TCP's first window."""
+PATIENT_FIRST_BYTES = 3 * 1024
+"""The same for what comes first: the screen with the button to join, and its script."""
 PATIENT_CALL_BYTES = 12_800
 """The same for what it fetches beside that for calls: 1.5 s on 64 kbit/s, while the person reads."""
 
@@ -37,9 +46,12 @@ PATIENT_CONTENT_BYTES = 10_752
 """And for photographs and voice messages, which follow when calls can be made."""
 
 _HEADERS = {
+    "Server": "Selat",  # else the names and versions of what it is made of
     "X-Content-Type-Options": "nosniff",
     # The fragment never travels, but a path could name what someone is here for.
     "Referrer-Policy": "no-referrer",
+}
+_PAGE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(self)",
 }
@@ -60,28 +72,33 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Rendered:
     """A body in every encoding, and what goes with it."""
 
-    bodies: Mapping[str, bytes]
+    bodies: Mapping[str, tuple[bytes, ...]]
+    """Mostly of one part; of two, the first is written by itself, so that it can be decrypted and shown by itself."""
     headers: Mapping[str, str]
     etag: str
 
     @classmethod
     def of(
-        cls, text: str, content_type: str, headers: Mapping[str, str], quality: int = 11
+        cls,
+        text: str,
+        content_type: str,
+        headers: Mapping[str, str],
+        quality: int = 11,
+        first: int = 0,
     ) -> Rendered:
-        """Compress once; Brotli's highest ``quality`` is slow, and worth it where each byte counts."""
-        raw = text.encode()
-        bodies = {
-            "br": brotli.compress(raw, mode=brotli.MODE_TEXT, quality=quality, lgwin=20),
-            "gzip": gzip.compress(raw, compresslevel=9, mtime=0),
-            "": raw,
-        }
-        etag = hashlib.sha256(raw).hexdigest()[:16]
+        """Compress once; Brotli's highest ``quality`` is slow, and worth it where each byte counts.
+
+        The first part is the ``first`` characters; each part can be decompressed when it is there, which costs 60 octets.
+        """
+        parts = [part.encode() for part in (text[:first], text[first:]) if part]
+        etag = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+        bodies = {"br": _brotli(parts, quality), "gzip": _gzip(parts), "": tuple(parts)}
         return cls(
             bodies, {"Content-Type": f"{content_type}; charset=utf-8", **_HEADERS, **headers}, etag
         )
 
-    def response(self, request: web.Request) -> web.Response:
-        """Answer with what this client takes; 304 if it has it already."""
+    def response(self, request: web.Request, bps: float | None = None) -> web.Response:
+        """Answer with what this client takes, not faster than ``bps`` at first; 304 if it has it already."""
         encoding = choose_encoding(request.headers.get("Accept-Encoding", ""))
         etag = f"{self.etag}{encoding[:1]}"
         headers = {**self.headers, "ETag": f'"{etag}"'}
@@ -89,7 +106,9 @@ class Rendered:
             return web.Response(status=304, headers=headers)
         if encoding:
             headers["Content-Encoding"] = encoding
-        return web.Response(body=self.bodies[encoding], headers=headers)
+        parts = self.bodies[encoding]
+        whole = bps is None and len(parts) == 1
+        return web.Response(body=parts[0] if whole else InPieces(parts, bps), headers=headers)
 
 
 class Pages:
@@ -103,6 +122,7 @@ class Pages:
     def __init__(self, default_language: str = "id") -> None:
         self.languages = catalogues.languages()
         self.default_language = default_language
+        self._pacer = Pacer()
         self.static: dict[str, Rendered] = {}
         """By name under ``/static/``."""
         self.patient = {code: self._render("patient", code) for code in self.languages}
@@ -138,7 +158,7 @@ class Pages:
                 tuple(self.languages),
                 self.default_language,
             )
-            response = page[language].response(request)
+            response = page[language].response(request, self._pacer.watch(request.transport))
             if response.status == 200:
                 served()
             return response
@@ -149,7 +169,7 @@ class Pages:
         found = self.static.get(request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
-        return found.response(request)
+        return found.response(request, self._pacer.watch(request.transport))
 
     def _render(self, page: str, code: str) -> Rendered:
         language = self.languages[code]
@@ -168,28 +188,42 @@ class Pages:
             languages=self.languages.values(),
             page=page,
             asset=lambda path, late=False: self._add_asset(path, code, late=late),
-            style=_STYLE,
-            script=_SCRIPT,
+            inline=lambda path: f"%%{path}%%",
             signs=triage.SIGNS,
         )
         html = minify_html.minify(html, allow_removing_spaces_between_attributes=False)
         return self._assemble(page, language, html)
 
     def _assemble(self, page: str, language: catalogues.Language, html: str) -> Rendered:
-        script, style = ["'self'"], ["'self'"]
-        if _SCRIPT in html:
-            text = bundle.script(_WEB / "js" / "pages" / f"{page}.js", language.translate)
-            css = bundle.style([_WEB / "css" / f"{page}.css"])
-            script, style = [_hash(text), *script], [_hash(css)]
-            html = html.replace(_STYLE, css).replace(_SCRIPT, text)
+        allowed = {"js": ["'self'"], "css": [] if page == "patient" else ["'self'"]}
+
+        def inlined(match: re.Match[str]) -> str:
+            text = self._inline(match[1], language)
+            allowed[match[1].rpartition(".")[2]].append(_hash(text))
+            return text
+
+        html = _INLINE.sub(inlined, html)
+        first = html.find(_FIRST_ENDS) + len(_FIRST_ENDS) if page == "patient" else 0
         headers = {
-            "Content-Security-Policy": _CSP.format(script=" ".join(script), style=" ".join(style)),
+            **_PAGE_HEADERS,
+            "Content-Security-Policy": _CSP.format(
+                script=" ".join(allowed["js"]), style=" ".join(allowed["css"])
+            ),
             "Content-Language": language.code,
             # Asked for again each time, answered by 304: a call centre must not serve last week's page.
             "Cache-Control": "no-cache",
             "Vary": "Accept-Encoding, Accept-Language",
         }
-        return Rendered.of(html, "text/html", headers, quality=11 if page == "patient" else 9)
+        return Rendered.of(html, "text/html", headers, 11 if page == "patient" else 9, first)
+
+    def _inline(self, path: str, language: catalogues.Language) -> str:
+        """Return what goes into the page of the file ``path`` (below the web folder)."""
+        if path.endswith(".css"):
+            return bundle.style([_WEB / path])
+        first = _WEB / _FIRST_SCRIPT
+        if path == _FIRST_SCRIPT:
+            return bundle.first_script(first, language.translate)
+        return bundle.script(_WEB / path, language.translate, after=first)
 
     def _add_asset(self, path: str, code: str, *, late: bool) -> str:
         """Make what ``path`` (below the web folder) says and return its address."""
@@ -245,6 +279,18 @@ def _weights(header: str) -> dict[str, float]:
         if name:
             weights[name.strip().lower()] = weight
     return weights
+
+
+def _brotli(parts: list[bytes], quality: int) -> tuple[bytes, ...]:
+    compressor = brotli.Compressor(mode=brotli.MODE_TEXT, quality=quality, lgwin=20)
+    done = [compressor.process(part) + compressor.flush() for part in parts[:-1]]
+    return (*done, compressor.process(parts[-1]) + compressor.finish())
+
+
+def _gzip(parts: list[bytes]) -> tuple[bytes, ...]:
+    compressor = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)  # with gzip's header
+    done = [compressor.compress(part) + compressor.flush(zlib.Z_SYNC_FLUSH) for part in parts[:-1]]
+    return (*done, compressor.compress(parts[-1]) + compressor.flush())
 
 
 def _hash(text: str) -> str:

@@ -33,6 +33,10 @@ _TABLE = re.compile(
     r"^const (\w+) = (?:/\*.*?\*/ )?[(]?[\[{]\n.*?^[\]}][)]?;\n", re.MULTILINE | re.DOTALL
 )
 
+_FUNCTION = re.compile(
+    r"^(?:async )?function ([\w$]+)\((?:[^()\n]|\(\))*\) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL
+)
+
 Translate = Callable[[str], str]
 
 
@@ -78,7 +82,12 @@ def texts(source: str) -> Iterator[str]:
 
 
 def script(
-    entry: Path, translate: Translate, *, short_names: bool = True, late: bool = False
+    entry: Path,
+    translate: Translate,
+    *,
+    short_names: bool = True,
+    late: bool = False,
+    after: Path | None = None,
 ) -> str:
     """Return the script of a page in one language, minified, ready to stand in a ``<script type="module">``.
 
@@ -88,10 +97,37 @@ def script(
         short_names: rename variables too; for a page that must be small, and whose modules are written for that.
         late: a part that the page imports by its address later on: what ``entry`` exports are the properties of its
             default export. It is whole: what it shares with the page (some 1 % of it) is in both.
+        after: the entry of a ``first_script`` of the same page, whose functions are there already.
 
     Raises:
         BundleError: the modules don't fit together.
     """
+    given: frozenset[str] = frozenset()
+    if after is not None:
+        *imported, _ = modules(after)
+        if not set(imported) <= set(modules(entry)):
+            raise BundleError(f"{after.name}: it imports what {entry.name} does not")
+        given = frozenset(_functions(_joined(after, translate)[0]))
+    whole, exported = _joined(entry, translate, given)
+    if late:
+        whole += f"export default {{{', '.join(exported)}}};\n"
+    return _minified(shorten(whole) if short_names else str(rjsmin.jsmin(whole)))
+
+
+def first_script(entry: Path, translate: Translate) -> str:
+    """Return a script that runs before the page has come whole, for a ``<script>``; what it declares, all may use.
+
+    Raises:
+        BundleError: the modules don't fit together.
+    """
+    whole, _ = _joined(entry, translate)
+    return _minified(shorten(whole, frozenset(_functions(whole))))
+
+
+def _joined(
+    entry: Path, translate: Translate, given: frozenset[str] = frozenset()
+) -> tuple[str, list[str]]:
+    """Return the modules as one, and what the last one exports."""
     parts: list[str] = []
     exported: list[str] = []
     owner: dict[str, str] = {}
@@ -109,10 +145,14 @@ def script(
                 raise BundleError(f"{name} is in {owner[name]} and in {path.name}: rename one")
             owner[name] = path.name
         parts.append(_translated(source, translate))
-    if late:
-        parts.append(f"export default {{{', '.join(exported)}}};\n")
-    whole = _pruned("\n".join(parts))
-    whole = shorten(whole) if short_names else str(rjsmin.jsmin(whole))
+    return _pruned("\n".join(parts), given, frozenset(exported)), exported
+
+
+def _functions(source: str) -> list[str]:
+    return [match[1] for match in _FUNCTION.finditer(source)]
+
+
+def _minified(whole: str) -> str:
     if "</script" in whole or "<!--" in whole:
         raise BundleError("a text would end the script element")
     opening = "<script type=module>"
@@ -134,10 +174,12 @@ def _translated(source: str, translate: Translate) -> str:
     return _TEXT.sub(literal, source)
 
 
-def _pruned(source: str) -> str:
-    """Leave out tables that this page doesn't use (of wire.js and the like)."""
-    used = Counter(re.findall(r"\w+", source))
-    for match in list(_TABLE.finditer(source)):
-        if used[match[1]] == 1:
-            source = source.replace(match[0], "")
+def _pruned(source: str, given: frozenset[str], exported: frozenset[str]) -> str:
+    """Leave out what is ``given``, and tables and functions of the modules that this page doesn't use."""
+    for unit in (_FUNCTION, _TABLE):  # what only a function used goes with it
+        used = Counter(re.findall(r"[\w$]+", source))
+        for match in list(unit.finditer(source)):
+            name = match[1]
+            if name in given or (used[name] == 1 and name not in exported):
+                source = source.replace(match[0], "")
     return source

@@ -80,13 +80,13 @@ class _Brace:
     """A pattern after ``const`` or ``let``, or in parameters."""
 
 
-def shorten(source: str) -> str:
-    """Return the script with shorter names, without comments; it does the same as before."""
+def shorten(source: str, kept: frozenset[str] = frozenset()) -> str:
+    """Return the script with shorter names but for those ``kept``, without comments; it does the same as before."""
     tokens = [token for token in _tokens(source) if token[0] != "comment"]
     roles = _roles([token for token in tokens if token[0] != "blank"])
     counts = Counter(text for text, role in roles if role != "property")
     declared = {text for text, role in roles if role.startswith("declared") and len(text) > 1}
-    names = sorted(declared - _GLOBALS - _KEYWORDS, key=lambda name: (-counts[name], name))
+    names = sorted(declared - _GLOBALS - _KEYWORDS - kept, key=lambda name: (-counts[name], name))
     new = dict(zip(names, _fresh(set(counts) | _KEYWORDS | _GLOBALS), strict=False))
     private = sorted({text for kind, text in tokens if kind == "private"})
     short = {name: f"#{letters}" for name, letters in zip(private, _fresh(_KEYWORDS), strict=False)}

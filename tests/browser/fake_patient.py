@@ -171,12 +171,23 @@ class FakePatient:
 
 @asynccontextmanager
 async def serving(
-    pages: Pages, fake: FakePatient, listening: socket.socket | None = None
+    pages: Pages,
+    fake: FakePatient,
+    listening: socket.socket | None = None,
+    instead: Sequence[web.RouteDef] = (),
 ) -> AsyncIterator[str]:
-    """Serve the pages and ``fake`` on a free port of the loopback, or on a socket; yields the origin."""
+    """Serve the pages and ``fake`` on a free port of the loopback, or on a socket; yields the origin.
+
+    Routes that are given come before the pages' own.
+    """
     app = web.Application()
     app.add_routes(
-        [*pages.routes(), web.get("/ws", fake.socket), web.route("*", "/api/{rest:.*}", fake.api)]
+        [
+            *instead,
+            *pages.routes(),
+            web.get("/ws", fake.socket),
+            web.route("*", "/api/{rest:.*}", fake.api),
+        ]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The patient's page in a real browser, against a scripted server."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
+from aiohttp import web
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
 
 from signalling.edge.pages import Pages
@@ -27,9 +29,15 @@ class Stage:
         self.errors: list[str] = []
         self.requests: list[str] = []
 
-    async def open(self, fake: FakePatient, fragment: str = scenes.BACK, before: str = "") -> Page:
-        """Load the page in English."""
-        origin = await self._stack.enter_async_context(serving(PAGES, fake))
+    async def open(
+        self,
+        fake: FakePatient,
+        fragment: str = scenes.BACK,
+        before: str = "",
+        instead: Sequence[web.RouteDef] = (),
+    ) -> Page:
+        """Load the page in English; with routes ``instead`` of its own, only begin to."""
+        origin = await self._stack.enter_async_context(serving(PAGES, fake, instead=instead))
         await self.context.grant_permissions(["camera", "microphone"], origin=origin)
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -37,7 +45,7 @@ class Stage:
         page.on("websocket", lambda socket: self.requests.append(socket.url))
         if before:
             await page.add_init_script(before)
-        await page.goto(f"{origin}/en{fragment}")
+        await page.goto(f"{origin}/en{fragment}", wait_until="commit" if instead else "load")
         return page
 
 
@@ -73,6 +81,40 @@ async def test_before_the_tap_nothing_is_fetched_but_the_page_in_two_parts(stage
     later = [url.split("?")[0].rsplit("/", 1)[-1] for url in stage.requests[2:]]
     assert later[:2] == ["join", "ws"]
     assert sorted(later[2:]) == ["patient_content-en.js", "patient_status-en.js"]
+
+
+@pytest.mark.parametrize("taps", ["before", "after"])
+async def test_the_first_screen_can_be_tapped_before_the_rest_has_come(
+    stage: Stage, taps: str
+) -> None:
+    """On a thin link the page's first fifth is there seconds before the rest: a tap counts, and nothing is fetched by it yet."""
+    first, rest = PAGES.patient["en"].bodies[""]
+    goes_on = asyncio.Event()
+
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        page = web.StreamResponse(headers=PAGES.patient["en"].headers)
+        page.content_length = len(first) + len(rest)
+        await page.prepare(request)
+        await page.write(first)
+        await goes_on.wait()
+        await page.write(rest)
+        return page
+
+    fake = FakePatient(script=fp.waiting)
+    page = await stage.open(fake, scenes.LINK, instead=[web.get("/en", slowly)])
+    await state(page, "join")
+    await expect(page.locator("#join")).to_be_visible()
+    if taps == "before":
+        await page.click("#join")
+        await state(page, "joining")
+        assert stage.requests == ["/en"]
+    goes_on.set()
+    if taps == "after":
+        await expect(page.locator("body[data-whole]")).to_be_attached()
+        await state(page, "join")
+        await page.click("#join")
+    await state(page, "waiting")
+    assert [url.rsplit("/", 1)[-1] for url in stage.requests].count("join") == 1
 
 
 async def test_joining_does_not_wait_for_what_calls_need(stage: Stage) -> None:

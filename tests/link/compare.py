@@ -187,7 +187,8 @@ def _row(name: str, found: Figures, aim: Aim, results: Results) -> tuple[list[st
     ours = name == "Selat"
     in_time = found["usable_s"] <= found["bound_s"]
     mark = (" ✓" if in_time else f" ✗ > {found['bound_s']}") if ours else ""
-    cells, missed = [f"{found['usable_s']}{mark}"], int(ours and not in_time)
+    whole = f", whole {found['whole_s']}" if found.get("whole_s") else ""
+    cells, missed = [f"{found['usable_s']}{mark}{whole}"], int(ours and not in_time)
     if found["failed"]:
         cells[0] += f" ({len(found['failed'])} failed)"
         missed += int(ours)

@@ -267,6 +267,8 @@ def medians(runs: Sequence[Figures]) -> Figures:
         for side in (0, 1)
     ]
     answer["usable_s"] = _middle([run["opened"]["usable_s"] for run in good])
+    whole = [run["opened"].get("whole_s") for run in good]  # older runs don't have it
+    answer["whole_s"] = None if None in whole else _middle(whole)
     answer["bound_s"] = _middle([run["opened"]["bound_s"] for run in good])
     return answer
 

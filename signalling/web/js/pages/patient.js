@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The patient's page: one state at a time, told by the server, in plain sentences.
 
+import {forget} from "../arrival.js";
 import {$, enter, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
 import {socketUrl} from "../net.js";
 import {refusal} from "../refusals.js";
 import {Session} from "../session.js";
-import {Chat, timeOf} from "./patient_chat.js";
-import {Door, forget} from "./patient_door.js";
+import {Chat} from "./patient_chat.js";
+import {Door} from "./patient_door.js";
 import {Intake} from "./patient_intake.js";
 import {Late} from "./patient_late.js";
 
@@ -24,25 +25,6 @@ const CALL = ["in_call", "interrupted"];
 const WAITS = ["waiting", "ringing", "callback"];
 const STEPS = ["intake", "signs", "consent"];
 
-/** @type {Record<import("../wire.js").Outcome, string>} */
-const OUTCOMES = {
-  advice: _("The specialist gave you advice."),
-  prescription: _("The specialist prescribes a medicine."),
-  referral: _("You are referred: please go where the specialist told you."),
-  emergency: _("This is an emergency: please do now what the specialist told you."),
-  follow_up: _("The specialist wants to speak with you again."),
-  patient_left: _("You ended the call."),
-  lost: _("The connection was lost for too long."),
-};
-
-/** @type {Record<import("../wire.js").CallbackReason, string>} */
-const REASONS = {
-  nobody_on_call: _("No specialist is on call just now."),
-  nobody_answered: _("No specialist could answer just now."),
-  waited_too_long: _("You have waited too long already."),
-  link_lost: _("The connection was lost for too long."),
-};
-
 const title = document.title;
 const door = new Door(() => session.start());
 const session = new Session({
@@ -57,12 +39,16 @@ const session = new Session({
 let media = null;
 /** What is going on in words, as soon as that part is there. @type {import("./patient_status.js").Status | null} */
 let status = null;
+/** @type {import("./patient_takeovers.js").Takeovers | null} */
+let takeovers = null;
 /** What it did not hear yet. @type {import("../transport.js").Message[]} */
 const missed = [];
 /** @type {Late<typeof import("./patient_status.js").parts>} */
 const later = new Late(document.body.dataset["status"] ?? "", {
-  onload: ({Status}) => {
+  onload: ({Status, Takeovers, keepable}) => {
     status = new Status({session, devices: () => media?.devices ?? null});
+    takeovers = new Takeovers(session, ask);
+    keepable();
     for (const message of missed.splice(0)) status.receive(message);
     render();
   },
@@ -94,8 +80,6 @@ const intake = new Intake(() => renderEmergency(), (form) => session.intake(form
 let leaving = false;
 /** What comes after the parts for calls is asked for. */
 let more = false;
-/** The request of another device that the dialog is about. */
-let asked = "";
 
 /** @returns {PageState} */
 function stateOf() {
@@ -153,7 +137,7 @@ function render() {
     say("leave", call ? _("End the call") : _("Leave"));
   } else if ([...CALL, ...WAITS].includes(before)) media?.end();
   chat.render(entries.get(view.consult) ?? [], unsent.filter((line) => line.consult === view.consult), state === "ended");
-  renderTakeover(view);
+  takeovers?.render(view);
 }
 
 function begin() {
@@ -177,18 +161,13 @@ function renderEmergency() {
 
 /** @param {ConsultView} view */
 function renderWait(view) {
-  const {state, place, waitS, onCall, callbackBy, callbackReason, urgency} = view;
+  const {state, place, waitS, onCall, urgency} = view;
   document.title = title;
   say("waittitle", {
     ringing: _("A specialist is being called …"),
     callback: _("A specialist will call you back"),
   }[/** @type {string} */ (state)] ?? _("You are waiting for a specialist"));
-  if (state === "callback") {
-    say("place", callbackBy ? _("By {time} at the latest", {time: day(callbackBy)}) : "");
-    say("estimate", callbackReason ? REASONS[callbackReason] : "");
-    say("waitnote", _("Keep this page open, or come back with the same link. Keep your phone switched on."));
-    return;
-  }
+  if (state === "callback" && status) return; // it says when and why
   const waiting = state === "waiting";
   say("place", place && waiting ? _("Your place in line: {place}", {place}) : "");
   const minutes = Math.max(1, Math.round((waitS ?? 0) / 60));
@@ -200,13 +179,6 @@ function renderWait(view) {
   say("waitnote", nobody
     ? _("No specialist is on call just now. We keep your place and go on trying.")
     : urgency === "red" ? _("You are urgent and come first.") : "");
-}
-
-/** A time that may be tomorrow. @param {number} at */
-function day(at) {
-  const date = new Date(at * 1000);
-  if (date.toDateString() === new Date().toDateString()) return timeOf(at);
-  return date.toLocaleString(document.documentElement.lang, {weekday: "long", hour: "2-digit", minute: "2-digit"});
 }
 
 function renderCall() {
@@ -226,27 +198,9 @@ function renderEnd(view) {
   const at = view.endedAt ?? session.now();
   const when = new Date(at * 1000).toLocaleString(document.documentElement.lang, {dateStyle: "long", timeStyle: "short"});
   say("endwho", [when, name].filter(Boolean).join(" · "));
-  say("outcome", view.outcome ? OUTCOMES[view.outcome] : "");
+  status?.renderEnd(view);
   say("summary", view.summary ?? "");
   document.title = title;
-}
-
-/** @param {ConsultView} view */
-function renderTakeover(view) {
-  const request = view.takeovers?.[0]?.request ?? "";
-  if (request === asked) return;
-  asked = request;
-  const dialog = /** @type {HTMLDialogElement} */ ($("dialog"));
-  if (!request) {
-    dialog.close();
-    return;
-  }
-  const decide = (/** @type {boolean} */ allow) =>
-    session.request("decide_takeover", {consult: view.consult, request, allow}).catch(() => {
-      asked = ""; // asked again with the next view
-    });
-  ask(_("Another device wants to move this consult to itself. Allow it only if you know who it is."), _("Allow"), _("Refuse"))
-    .then((yes) => (asked === request ? decide(yes) : undefined));
 }
 
 /**
@@ -282,18 +236,6 @@ onclick("leave", async () => {
   });
   render();
   await left;
-});
-onclick("print", () => print());
-onclick("save", async () => {
-  const text = ["endwho", "outcome", "summary"].map((id) => $(id).textContent).filter(Boolean).join("\n\n");
-  if (navigator.share) {
-    await navigator.share({text}).catch(() => {}); // closed without sharing
-    return;
-  }
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "text/plain"}));
-  link.download = "selat.txt";
-  link.click();
 });
 setInterval(() => {
   if (CALL.includes(document.body.dataset["state"] ?? "")) renderCall();

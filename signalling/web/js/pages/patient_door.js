@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a patient gets in: by link, by code, by coming back, or by moving here from another device.
 
+import {forget, keep, stored, wayBack} from "../arrival.js";
 import {canCall, canCapture} from "../capabilities.js";
 import {checkCode, groupCode} from "../codes.js";
 import {$, enter, onclick, say, show} from "../dom.js";
@@ -9,13 +10,9 @@ import {call} from "../net.js";
 import {refusal} from "../refusals.js";
 import {Refused} from "../transport.js";
 
-/**
- * What a device needs to come back, and the link by which it came (used up, but a person opens it again).
- * @typedef {{consult: string, resume: string, token?: string}} Credentials
- */
+/** @typedef {import("../arrival.js").Credentials} Credentials */
 /** @typedef {{token?: string, code?: string}} Invitation */
 
-const STORED = "selat.consult";
 /** A person decides; asking more often would not make them faster. After ten minutes nobody is there to decide. */
 const TAKEOVER_POLL_MS = 2_500;
 const TAKEOVER_POLLS = 240;
@@ -40,6 +37,7 @@ export class Door {
   /** @param {() => void} onjoined */
   constructor(onjoined) {
     this.#onjoined = onjoined;
+    document.body.dataset["whole"] = "";
     onclick("join", () => this.#join());
     onclick("continue", () => {
       const kept = stored();
@@ -102,16 +100,17 @@ export class Door {
   }
 
   #look() {
-    const fragment = location.hash.slice(1);
-    const [mark, consult, resume] = fragment.split(".");
-    const kept = stored();
-    if (mark === "r" && consult && resume) this.#enter(kept?.resume === resume ? kept : {consult, resume});
-    else if (fragment) {
-      this.#invitation = {token: fragment};
-      // The link by which this device came in: no need to ask.
-      if (kept?.token === fragment) this.#enter(kept);
+    const back = wayBack();
+    const token = location.hash.slice(1);
+    if (back) {
+      if (back.token === token) this.#invitation = {token};
+      this.#enter(back);
+    } else if (!token) this.#askCode();
+    else {
+      this.#invitation = {token};
+      if (document.body.dataset["state"] === "joining") this.#join(); // tapped on the first screen
       else enter("join");
-    } else this.#askCode();
+    }
   }
 
   #askCode() {
@@ -139,17 +138,12 @@ export class Door {
     this.#session = session;
     this.#sessionAt = Date.now();
     history.replaceState(null, "", `#r.${credentials.consult}.${credentials.resume}`);
-    try {
-      localStorage.setItem(STORED, JSON.stringify(credentials));
-    } catch {
-      // then the address alone brings us back
-    }
+    keep(credentials);
     enter("loading");
     this.#onjoined();
   }
 
   async #join() {
-    const before = document.body.dataset["state"] ?? "join";
     say("problem", "");
     enter("joining");
     try {
@@ -164,7 +158,7 @@ export class Door {
       } else if (code === "invitation_used") enter("takeover");
       else if (code === "token_expired" || code === "consult_over") enter("expired");
       else {
-        enter(before);
+        enter(this.#invitation.code ? "code" : "join");
         say("problem", refusal(error));
       }
     }
@@ -191,25 +185,5 @@ export class Door {
       enter("takeover");
       say("problem", refusal(error));
     }
-  }
-}
-
-/** Forgets a consult on this device, for it may be shared: this one, or whichever is kept. @param {string} [consult] */
-export function forget(consult) {
-  if (consult && stored()?.consult !== consult) return;
-  try {
-    localStorage.removeItem(STORED);
-    localStorage.removeItem("selat.unsent");
-  } catch {
-    // nothing was kept
-  }
-}
-
-/** @returns {Credentials | null} */
-function stored() {
-  try {
-    return JSON.parse(localStorage.getItem(STORED) ?? "null");
-  } catch {
-    return null;
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is going on, in the patient's words, and what it costs: fetched by itself when calls can be made.
+// What is going on, in the patient's words, what it costs, and what is seldom needed: fetched by itself when calls can be made.
 
 import {CallStatus} from "../call_status.js";
 import {$, el, say, show} from "../dom.js";
@@ -7,6 +7,8 @@ import {_} from "../i18n.js";
 import {clock} from "../link_words.js";
 import {qualityWords} from "../quality_words.js";
 import {Usage, pageBytes, savesData} from "../usage.js";
+import {keepable} from "./patient_keepable.js";
+import {Takeovers} from "./patient_takeovers.js";
 
 /** @typedef {import("../session.js").Session} Session */
 /** @typedef {import("../devices.js").Devices} Devices */
@@ -48,6 +50,23 @@ const OUTLOOKS = {
   "slow-picture": _("Voice will be clear. Picture will be small and slow."),
   "small-picture": _("Voice will be clear. Picture will be small."),
   "good-picture": _("Voice and picture will be clear."),
+};
+/** @type {Record<import("../wire.js").Outcome, string>} */
+const OUTCOMES = {
+  advice: _("The specialist gave you advice."),
+  prescription: _("The specialist prescribes a medicine."),
+  referral: _("You are referred: please go where the specialist told you."),
+  emergency: _("This is an emergency: please do now what the specialist told you."),
+  follow_up: _("The specialist wants to speak with you again."),
+  patient_left: _("You ended the call."),
+  lost: _("The connection was lost for too long."),
+};
+/** @type {Record<import("../wire.js").CallbackReason, string>} */
+const REASONS = {
+  nobody_on_call: _("No specialist is on call just now."),
+  nobody_answered: _("No specialist could answer just now."),
+  waited_too_long: _("You have waited too long already."),
+  link_lost: _("The connection was lost for too long."),
 };
 /** MB that can be chosen: 25 are ten minutes of a good picture, or two hours of voice. */
 const CAPS_MB = [10, 25, 50, 100, 250];
@@ -99,9 +118,10 @@ export class Status {
     this.#count(view, now);
   }
 
-  /** While the person waits: whose call it was. @param {ConsultView} view */
+  /** While the person waits: whose call it was, when and why we call back. @param {ConsultView} view */
   renderWait(view) {
     show("kept", Boolean(view.kept));
+    if (view.state === "callback") this.#renderCallback(view);
     this.#count(view, performance.now());
     const promised = view.state === "callback" ? "" : OUTLOOKS[this.#outlook] ?? "";
     say("outlook", promised);
@@ -110,6 +130,19 @@ export class Status {
     say("waittitle", _("A specialist has answered you"));
     say("estimate", "");
     say("waitnote", _("If you need more, write or speak here: then somebody calls you back."));
+  }
+
+  /** @param {ConsultView} view */
+  #renderCallback({callbackBy, callbackReason, answeredAt}) {
+    say("place", callbackBy ? _("By {time} at the latest", {time: day(callbackBy)}) : "");
+    if (answeredAt) return;
+    say("estimate", callbackReason ? REASONS[callbackReason] : "");
+    say("waitnote", _("Keep this page open, or come back with the same link. Keep your phone switched on."));
+  }
+
+  /** When it is over: what came of it. @param {ConsultView} view */
+  renderEnd(view) {
+    say("outcome", view.outcome ? OUTCOMES[view.outcome] : "");
   }
 
   #build() {
@@ -168,4 +201,11 @@ export class Status {
   }
 }
 
-export const parts = {Status};
+/** A time that may be tomorrow. @param {number} at */
+function day(at) {
+  const date = new Date(at * 1000);
+  if (date.toDateString() === new Date().toDateString()) return date.toLocaleTimeString(document.documentElement.lang, {hour: "2-digit", minute: "2-digit"});
+  return date.toLocaleString(document.documentElement.lang, {weekday: "long", hour: "2-digit", minute: "2-digit"});
+}
+
+export const parts = {Status, Takeovers, keepable};

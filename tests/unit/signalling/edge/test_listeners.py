@@ -4,7 +4,8 @@
 import socket
 
 from signalling.config import ServerConfig
-from signalling.edge.listeners import SEGMENT_BYTES, listen
+from signalling.edge.listeners import listen
+from signalling.edge.paced import SEGMENT_BYTES
 
 
 async def test_a_first_flight_is_small() -> None:

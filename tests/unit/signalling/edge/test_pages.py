@@ -7,19 +7,26 @@ import html.parser
 import re
 import shutil
 import subprocess
+import time
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import brotli
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
+from signalling.edge.paced import PIECE_BYTES, UNPACED_BYTES, InPieces
 from signalling.edge.pages import (
     PATIENT_CALL_BYTES,
     PATIENT_CONTENT_BYTES,
+    PATIENT_FIRST_BYTES,
     PATIENT_PAGE_BYTES,
     Pages,
+    Rendered,
     choose_encoding,
     choose_language,
 )
@@ -84,6 +91,8 @@ class Outline(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in self.inline:
+            self.inline[tag].append("")
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         self.states |= {
             state for name, value in attrs if name == "data-in" for state in (value or "").split()
@@ -95,11 +104,15 @@ class Outline(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._in:
-            self.inline[self._in].append(data)
+            self.inline[self._in][-1] += data
+
+
+def whole(page: Rendered) -> str:
+    return b"".join(page.bodies[""]).decode()
 
 
 def outline(pages: Pages, language: str) -> Outline:
-    return Outline(pages.patient[language].bodies[""].decode())
+    return Outline(whole(pages.patient[language]))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -112,6 +125,59 @@ async def test_the_patient_page_is_at_most_16_kb_on_the_wire(
     assert await on_the_wire(origin, late) <= PATIENT_CALL_BYTES == 12_800
     [content] = late_parts(pages, language, "data-content")
     assert await on_the_wire(origin, content) <= PATIENT_CONTENT_BYTES == 10_752
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("encoding", ["br", "gzip", ""])
+def test_the_first_screen_comes_first_and_alone(pages: Pages, language: str, encoding: str) -> None:
+    """A fifth of the page, readable and alive without the rest: the button, its style, a script that waits for nothing."""
+    body = pages.patient[language].bodies[encoding]
+    assert len(body) == 2
+    headers = sum(
+        len(name) + len(value) + 4 for name, value in pages.patient[language].headers.items()
+    )
+    if encoding == "br":
+        assert len(body[0]) + headers + 160 <= PATIENT_FIRST_BYTES == 3_072
+    read = {
+        "br": brotli.Decompressor().process,
+        "gzip": zlib.decompressobj(zlib.MAX_WBITS | 16).decompress,
+        "": bytes,
+    }[encoding]
+    first = read(body[0]).decode()
+    assert first == whole(pages.patient[language])[: len(first)]
+    assert first.endswith("</script>")
+    shown = Outline(first)
+    assert ("button", "id", "join") in shown.attributes
+    assert [name for tag, name, _ in shown.attributes if tag == "script"] == []
+    assert len(shown.inline["script"]) == len(shown.inline["style"]) == 1
+
+
+async def test_each_part_of_a_page_is_written_by_itself(pages: Pages) -> None:
+    """As TLS puts what is written into one record, and a record is read when it is whole; slowly at first, on a thin link."""
+    written: list[bytes] = []
+
+    class Writer:
+        output_size = 0
+
+        async def write(self, chunk: bytes) -> None:
+            self.output_size += len(chunk)
+            written.append(chunk)
+
+    parts = pages.patient["id"].bodies["br"]
+    writer = cast(AbstractStreamWriter, Writer())
+    body = InPieces(parts)
+    await body.write(writer)
+    assert tuple(written) == parts
+    assert body.size == sum(map(len, parts))
+
+    written.clear()
+    begun = time.monotonic()
+    await InPieces(parts, bps=400_000).write(writer)
+    assert b"".join(written) == b"".join(parts)
+    assert len(written[0]) == PIECE_BYTES
+    # The kernel paces what comes after ten segments.
+    assert sum(len(each) for each in written[:-1]) >= UNPACED_BYTES
+    assert time.monotonic() - begun >= 0.8 * UNPACED_BYTES * 8 / 400_000
 
 
 def late_parts(pages: Pages, language: str, attribute: str = "data-call") -> list[str]:
@@ -128,11 +194,22 @@ async def test_what_calls_need_is_one_response_for_ever(
     status, headers, _ = await fetch(origin, address, Accept_Encoding="br")
     assert (status, headers["Content-Encoding"]) == (200, "br")
     assert "immutable" in headers["Cache-Control"]
-    text = pages.static[f"call-{language}.js"].bodies[""].decode()
+    text = whole(pages.static[f"call-{language}.js"])
     # What a call on a link with bursts needs, and one without a relay, when there is one.
     assert re.findall(r"\bimport\b.", text) == ["import("] * 2
     assert "/api/join" not in text
-    assert "RTCPeerConnection(" not in outline(pages, language).inline["script"][0]
+    assert "RTCPeerConnection(" not in "".join(outline(pages, language).inline["script"])
+
+
+def test_what_seldom_calls_need_is_there_under_its_name(pages: Pages) -> None:
+    """Each address that the call part fetches by name is served, whole, with a default export of its own."""
+    call = whole(pages.static["call-en.js"])
+    names = re.findall(r"/static/(\w+\.js)", call)
+    assert "direct_limits.js" in names
+    for name in names:
+        rendered = pages.static[name]
+        assert rendered.headers["Cache-Control"] == "no-cache"
+        assert "export default" in whole(rendered)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -159,9 +236,10 @@ def test_the_policy_allows_exactly_the_inline_parts(pages: Pages, language: str)
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     for tag, directive in (("script", "script-src"), ("style", "style-src")):
-        digest = hashlib.sha256("".join(page.inline[tag]).encode()).digest()
-        own = " 'self'" if tag == "script" else ""
-        assert f"{directive} 'sha256-{base64.b64encode(digest).decode()}'{own};" in policy
+        digests = [hashlib.sha256(text.encode()).digest() for text in page.inline[tag]]
+        hashes = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+        own = ["'self'"] if tag == "script" else []
+        assert f"{directive} {' '.join([*own, *hashes])};" in policy
     assert [
         each for each in page.attributes if each[1] == "style" or each[1].startswith("on")
     ] == []
@@ -184,7 +262,7 @@ def test_no_page_allows_inline_or_foreign_code(pages: Pages, page: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_page_is_in_one_language(pages: Pages, language: str) -> None:
     """The Indonesian page has no English left, neither in its markup nor in its script."""
-    text = pages.patient[language].bodies[""].decode()
+    text = whole(pages.patient[language])
     found = {"Please load this page again.", "Tell it in your own words", "Stiff neck"} & set(
         re.findall(r"Please load this page again\.|Tell it in your own words|Stiff neck", text)
     )
@@ -289,7 +367,7 @@ async def test_assets_are_kept_for_ever_under_a_name_of_their_content(
     origin: tuple[str, int], pages: Pages
 ) -> None:
     """The staff pages' scripts and styles carry a hash; what isn't there is a 404."""
-    page = pages.specialist["en"].bodies[""].decode()
+    page = whole(pages.specialist["en"])
     assets = re.findall(r"/static/[\w.-]+\?v=\w+", page)
     assert len(assets) == 3
     for asset in assets:
@@ -308,12 +386,14 @@ def test_the_finished_scripts_know_every_name_that_they_use(pages: Pages, tmp_pa
     node = shutil.which("node")
     assert node
     scripts = {
-        f"{name}.js": page.bodies[""] for name, page in pages.static.items() if name.endswith(".js")
+        f"{name}.js": whole(page).encode()
+        for name, page in pages.static.items()
+        if name.endswith(".js")
     }
-    scripts |= {
-        f"patient.{language}.js": "".join(outline(pages, language).inline["script"]).encode()
-        for language in LANGUAGES
-    }
+    for language in LANGUAGES:
+        first, module = outline(pages, language).inline["script"]
+        # The module has a scope of its own, and what the first one declares.
+        scripts[f"patient.{language}.js"] = f"{first}\n{{{module}\n}}".encode()
     for name, body in scripts.items():
         (tmp_path / name).write_bytes(body)
         subprocess.run(

@@ -38,7 +38,7 @@ class Elements(HTMLParser):
 
 
 def html_of(pages: Pages, page: str, language: str) -> str:
-    return getattr(pages, page)[language].bodies[""].decode()
+    return b"".join(getattr(pages, page)[language].bodies[""]).decode()
 
 
 @pytest.mark.parametrize("page", STAFF)
