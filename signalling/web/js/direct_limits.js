@@ -29,6 +29,21 @@ export class DirectLimits extends WayReport {
   }
 
   /**
+   * Reports what is due.
+   * @param {RTCStatsReport | undefined} report
+   * @param {Limits | null} limits
+   * @param {import("./brake.js").Brake} brake it is told with each report while it holds the picture
+   * @param {(data: string) => boolean} onway
+   */
+  tell(report, limits, brake, onway) {
+    this.look(report, {rung: limits?.rung, braked: brake.tells}, (data) => {
+      const sent = onway(data);
+      if (sent && brake.tells) brake.told();
+      return sent;
+    });
+  }
+
+  /**
    * Applies the other side's description once more, if the limits make another one of it: among ourselves, they don't notice.
    * @param {RTCPeerConnection} pc
    * @param {Limits | null} limits

@@ -330,11 +330,7 @@ export class DirectEndpoint {
     const {onway} = this.#options;
     if (!this.#limiting && performance.now() - this.#askedAt > PART_AGAIN_MS) this.#load();
     if (!onway || !this.#continuity.able || this.state === "connecting" || this.state === "closed") return;
-    this.#limiting?.look(this.#continuity.stats()?.report, {rung: this.#limits?.rung, braked: this.#brake.tells}, (data) => {
-      const sent = onway(data);
-      if (sent && this.#brake.tells) this.#brake.told();
-      return sent;
-    });
+    this.#limiting?.tell(this.#continuity.stats()?.report, this.#limits, this.#brake, onway);
   }
 
   /** The other side's description with our limits in it. @param {RTCSessionDescriptionInit} description */
