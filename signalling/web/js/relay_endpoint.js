@@ -4,8 +4,7 @@
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
-import {SDP_TEMPLATE} from "./sdp_template.js";
-import {START_MS, lending, pictureCodec, preferring, voiceFirst} from "./senders.js";
+import {START_MS, choosesCodec, lending, prefer, voiceFirst} from "./senders.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {import("./endpoint.js").EndpointState} EndpointState */
@@ -235,7 +234,7 @@ export class RelayEndpoint {
     for (const transceiver of this.#pc.getTransceivers()) transceiver.direction = "sendrecv";
     await this.#pc.setLocalDescription();
     this.#answer = answerFields(this.#pc.localDescription?.sdp ?? "");
-    this.#answer.video.payloadTypes = preferring(this.#answer.video.payloadTypes, SDP_TEMPLATE.payload_types);
+    prefer(this.#answer.video.payloadTypes);
     // @ts-expect-error not in TypeScript's library: Chromium has it
     if (globalThis.navigator?.connection?.saveData) this.#answer.saveData = true;
     this.#send();
@@ -262,7 +261,7 @@ export class RelayEndpoint {
   /** Where the browser can't be told, it sends what the description names first. @param {"VP8" | "VP9"} name */
   async #choose(name) {
     const {codecs = ["VP8"]} = this.#offer.video;
-    if (codecs[0] === name || pictureCodec(this.#pc.getTransceivers())) return;
+    if (codecs[0] === name || choosesCodec(this.#pc.getTransceivers())) return;
     this.#offer = {...this.#offer, video: {...this.#offer.video, codecs: [name, ...codecs.filter((each) => each !== name)]}};
     await this.#reapply();
   }

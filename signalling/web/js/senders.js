@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is sent, and in which order of importance. No DOM.
 
+import {SDP_TEMPLATE} from "./sdp_template.js";
+
 /** @typedef {import("./endpoint.js").Kind} Kind */
 /** @typedef {import("./wire.js").Limits} Limits */
 
@@ -19,13 +21,13 @@ export const START_MS = 5_000;
 const FEW_CORES = 4;
 
 /**
- * The payload types that a browser took, what it would rather send first: VP9 shows more for the same rate (docs/adr/0016).
- * @param {number[]} types
- * @param {Record<string, number>} known
+ * Puts first what this machine would rather send: VP9 shows more for the same rate (docs/adr/0016).
+ * @param {number[]} types of the picture, that the browser took
  */
-export function preferring(types, known) {
-  const first = (globalThis.navigator?.hardwareConcurrency ?? 0) > FEW_CORES ? known["VP9"] : known["VP8"];
-  return [...types].sort((a, b) => Number(b === first) - Number(a === first));
+export function prefer(types) {
+  const {VP8, VP9} = SDP_TEMPLATE.payload_types;
+  const first = navigator.hardwareConcurrency > FEW_CORES ? VP9 : VP8;
+  types.sort((a, b) => +(b === first) - +(a === first));
 }
 
 /**
@@ -57,7 +59,10 @@ export function voiceFirst(transceivers, {starting = false, limits = null, camer
     encoding.priority = encoding.networkPriority = audio ? "high" : "low";
     if (!audio && limits) {
       holdPicture(encoding, limits, camera ?? sender.track);
-      sendIn(encoding, parameters.codecs ?? [], limits.codec ?? "VP8");
+      // Without a new description, which could interrupt what comes (W3C webrtc-extensions).
+      const codec = parameters.codecs?.find(({mimeType}) => mimeType === `video/${limits.codec ?? "VP8"}`);
+      // @ts-expect-error not in TypeScript's library: Chromium has it
+      if (codec) encoding.codec = codec;
       // Rung and rate say already how large and how often: the rest as browsers do by themselves.
       parameters.degradationPreference = limits.detail ? "maintain-resolution" : "balanced";
     }
@@ -71,27 +76,13 @@ export function voiceFirst(transceivers, {starting = false, limits = null, camer
 }
 
 /**
- * What the browser says that it sends the picture in, of what was negotiated; "" where only the description can say it (Firefox).
+ * Whether the picture's codec was chosen so; otherwise the description must say it (Firefox).
  * @param {RTCRtpTransceiver[]} transceivers
  */
-export function pictureCodec(transceivers) {
-  const sender = transceivers.find(({receiver}) => receiver.track.kind === "video")?.sender;
-  return chosen(sender?.getParameters().encodings?.[0]);
-}
-
-/** @param {(RTCRtpEncodingParameters & {codec?: {mimeType: string}}) | undefined} encoding */
-const chosen = (encoding) => encoding?.codec?.mimeType.slice("video/".length) ?? "";
-
-/**
- * Chooses without a new description, which could interrupt what comes (RTCRtpEncodingParameters.codec, W3C webrtc-extensions).
- * @param {RTCRtpEncodingParameters & {codec?: {mimeType: string}}} encoding
- * @param {RTCRtpCodecParameters[]} negotiated
- * @param {string} name
- */
-function sendIn(encoding, negotiated, name) {
-  const codec = negotiated.find(({mimeType}) => mimeType === `video/${name}`);
-  if (codec && chosen(encoding) !== name) encoding.codec = codec;
-}
+export const choosesCodec = (transceivers) => transceivers.some(
+  // @ts-expect-error the same
+  ({sender}) => sender.getParameters().encodings?.[0]?.codec,
+);
 
 /** A picture that lends most of its rate is as small as on the rung `glimpse` (media/core/rungs.py): larger ones would stand still. */
 const GLIMPSE_BPS = 30_000;
