@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from media.core.fit import Link
+from media.core.rungs import Rung
 
 if TYPE_CHECKING:
     from media.core.bwe.estimate import Estimate
+    from media.core.fit import Path
+    from media.core.ladder import State
 
 KNOWN_RATIO: Final = 1.12
 THIN_RATIO: Final = 1.7
@@ -31,6 +35,25 @@ OPEN_STEP_RATIO: Final = 1.7
 GROWS_RATIO: Final = 1.1
 """What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more.
 Where padding can be sent to find out, nothing is entered on such a guess."""
+
+
+TRY_AFTER_S: Final = 4.0
+TRY_PER_S: Final = 0.05
+TRY_MAX: Final = 0.5
+"""While there is a voice alone, what is hoped of links as time goes by without a large queue: a half more after 14 s, twice that
+after a glimpse that didn't last. Jitter alone made an estimator believe that 26 of 48 kbit/s were all, and the picture stayed
+away for the rest of the call (45 s, measured)."""
+
+
+def hoped(state: State | None, path: Path, now: float) -> Path:
+    """Return links as they are hoped to be: a voice can't prove that they carry a picture, however long it goes on."""
+    if state is None or state.rung is not Rung.VOICE:
+        return path
+    calm_s = now - max(state.since, state.filled)
+    hope = (calm_s - TRY_AFTER_S) * TRY_PER_S / 2 ** state.relapses[Rung.GLIMPSE]
+    if hope <= 0:
+        return path
+    return tuple(replace(link, rate_bps=link.rate_bps * (1 + min(TRY_MAX, hope))) for link in path)
 
 
 def most_bps(estimate: Estimate) -> float:

@@ -57,6 +57,9 @@ frames of the other half were heard as gaps."""
 FIRST_COPIES_S: Final = 15.0
 """And on a long way so long from the beginning on, before any loss was seen: at 1 % they came after 5 s and more, and what was
 lost until then was heard (measured). In 15 s of 25 packets a second 1 % loses one with a chance of 98 %."""
+TRIAL_S: Final = 2.0
+"""And two round trips: what a glimpse that was tried is given to prove itself. Its key frame must come, and a second of it be
+seen; taken away after `DOUBT_S` it was gone before its first frame was shown (measured at 500 ms)."""
 SLOW_DRAIN_S: Final = 3.0
 """A queue that would take longer to go at what is sent isn't waited for: voice comes after it all that time. But there is no
 lower picture than a glimpse, and its own key frame makes half a second of queue on 48 kbit/s."""
@@ -88,7 +91,7 @@ voice alone could not prove it wrong for half a minute. So a picture stays for s
 thin, while no queue stands: what it sends shows what is true, and a queue of 0.3 s ends it."""
 
 COPIES_ENTER_SHARE: Final = 1.0
-"""Of a link's rate, what a rung may take at least with copies before it is entered."""
+"""Of a link's rate, what a glimpse may take at least with copies before it is entered; higher rungs `STAY_SHARE`."""
 
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
@@ -188,6 +191,8 @@ class State:
     """A wish or a ceiling has not been acted on yet."""
     whose: Side | None = None
     """Whose link keeps it from the next rung; None: nobody's, or not known."""
+    filled: float = _NEVER
+    """When a large queue was last seen."""
     excused: float = _NEVER
     """When a brake was last taken for something passing."""
 
@@ -385,6 +390,8 @@ def _noted(state: State, path: Path, now: float) -> State:
     # Mostly nothing has changed, and a copy of the state is half of what a decision takes.
     if (copies, lossy, queue_since) != (state.protected, state.lossy, state.queue_since):
         state = replace(state, protected=copies, lossy=lossy, queue_since=queue_since)
+    if queue_since is not None:
+        state = replace(state, filled=now)
     if lost_at != state.lost_at:
         state = replace(state, lost_at=lost_at)
     if any(state.relapses):
@@ -427,7 +434,8 @@ def _next_fits(state: State, path: Path) -> bool:
     rung, wish = Rung(state.rung + 1), state.wish
     if short_link(rung, wish, path, (False,) * len(path), share) is not None:
         return False
-    return short_link(rung, wish, path, copies, COPIES_ENTER_SHARE) is None
+    share = COPIES_ENTER_SHARE if rung <= Rung.GLIMPSE else STAY_SHARE
+    return short_link(rung, wish, path, copies, share) is None
 
 
 def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Side | None] | None:
@@ -439,7 +447,7 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Si
     if state.silent and rung > Rung.VOICE:
         return Rung.VOICE, Reason.SILENCE, Side.of(_most(path, "silence_s"))
     short = short_link(rung, state.wish, path, state.protected, STAY_SHARE)
-    if short is not None:
+    if short is not None and not _on_trial(state, path, now):
         target = _highest(rung, state.wish, path, state.protected)
         unprotected = short_link(rung, state.wish, path, (False,) * len(path), STAY_SHARE)
         if unprotected is None:
@@ -459,6 +467,15 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Si
         if stands_s >= DRAIN_S * drains + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
             return Rung(rung - 1), Reason.WATCHER if fullest else Reason.QUEUE, Side.of(fullest)
     return None
+
+
+def _on_trial(state: State, path: Path, now: float) -> bool:
+    """Tell whether a glimpse has just begun to show what the links carry, and nothing speaks against it yet."""
+    if state.rung is not Rung.GLIMPSE or state.lossy or state.queue_since is not None:
+        return False
+    if now - state.entered[Rung.GLIMPSE] >= TRIAL_S + 2 * _round_trip_s(path):
+        return False
+    return short_link(state.rung, state.wish, path, state.protected, DOUBT_SHARE) is None
 
 
 def _drain_s(sending: Sending, link: Link) -> float:

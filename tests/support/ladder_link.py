@@ -108,7 +108,7 @@ class _Ladder(_Run):
             estimator.watch._planner = ProbePlanner(now)
         wanted = next_bps(self.state, link, copy=bool(self.state.protected[0]))
         if wanted and not isinstance(estimator, ReportedDownlinkEstimator):
-            plan = estimator.probe(wanted, now)
+            plan = estimator.watch.probe(wanted, now)
             if plan is not None:
                 climb.probed_bytes += plan.total_bytes
                 self.later(now + delay, lambda at: self.run_plan(plan, at))

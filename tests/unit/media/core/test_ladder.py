@@ -15,6 +15,7 @@ from media.core.ladder import (
     DOUBT_S,
     MAX_RELAPSES,
     RELAPSE_S,
+    TRIAL_S,
     Move,
     Reason,
     State,
@@ -459,6 +460,8 @@ def test_any_link_any_time(pieces: list[tuple[float, ...]]) -> None:
             assert move.before is not move.after or move.sending.rung is move.after
             moves.append(move)
         doubted = state.short_since is not None and now - state.short_since < DOUBT_S
+        tried_s = TRIAL_S + 2 * path[0].rtt_s
+        doubted = doubted or now - state.entered[Rung.GLIMPSE] < tried_s
         if not doubted and not any(look(now - j * STEP_S)[0].silence_s > 1 for j in range(60)):
             share = COPIES_SHARE if state.sending.copies else STAY_SHARE
             assert state.sending.wire_bps(path[0]) <= share * path[0].rate_bps + 1

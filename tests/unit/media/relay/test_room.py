@@ -428,7 +428,7 @@ def test_limits_rise_only_after_proof():
     ana, ben = house.call()
     for seat in house.room._seats.values():
         for capacity in (seat.reported._capacity, seat.up.watch._capacity):
-            capacity.usable_bps = capacity.rate_bps = 210_000.0
+            capacity.usable_bps = capacity.rate_bps = 230_000.0
     house.limits.clear()
     for _ in range(40):
         house.pass_time(0.1)

@@ -115,7 +115,7 @@ def test_a_link_that_shrinks_is_followed_and_one_that_grows_again_too():
     call.run(26)
     for link in links:
         link.change(call.now, rate_bps=384_000)
-    call.run(40)
+    call.run(50)
     assert call.island.limits.video_max_bps > 100_000
 
 
