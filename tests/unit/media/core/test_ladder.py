@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from media.core.asking import hoped
 from media.core.brake import brake
 from media.core.fit import COPIES_SHARE, STAY_SHARE, Link, Path, Side
 from media.core.ladder import (
@@ -410,6 +411,40 @@ def test_a_voice_is_not_changed_for_a_little() -> None:
         _, moves, _ = run(state, look, 60, 30.0)
         voices = [state.sending.voice, *(move.sending.voice for move in moves)]
         assert sum(a != b for a, b in pairwise(voices)) <= 1, middle
+
+
+def test_a_glimpse_that_was_tried_has_time_to_prove_itself() -> None:
+    """Entered on 48 kbit/s, then 28 are seen: kept for 2 s and two round trips while no queue stands; with one it goes at once."""
+    good, thin = (link(48e3, 0.02, 0.5),), (link(28e3, 0.02, 0.5),)
+    for queue_s, least, most in ((0.0, 2.9, 3.3), (0.4, 0.0, 0.3)):
+        state, moves, _ = run(
+            begin(Rung.VOICE, (link(30e3, 0.02, 0.5),), -9.0), lambda _: good, 9, -9.0
+        )
+        state, _, _ = run(state, lambda _: (link(22e3, 0.02, 0.5),), 30, 0.0)
+        assert state.rung is Rung.VOICE
+        now = 30.0
+        while state.rung is Rung.VOICE:
+            state, _ = decide(state, good, now)
+            now += STEP_S
+        looks = (replace(thin[0], queue_s=queue_s),)
+        _, moves, _ = run(state, lambda _, looks=looks: looks, 6, now)
+        assert least <= steps(moves)[0].at - state.since <= most
+
+
+def test_a_voice_alone_hopes_for_more_as_time_goes_by() -> None:
+    """For 4 s nothing, after 14 s a half more, as slow again after a glimpse that didn't last; anew after a queue; never with a picture."""
+    path = (link(28e3, 0.02, 0.5),)
+    state = begin(Rung.VOICE, path, 0.0)
+    rate = lambda state, now: hoped(state, path, now)[0].rate_bps / 28e3  # noqa: E731
+    assert rate(state, 3.9) == 1
+    assert rate(state, 9.0) == pytest.approx(1.25)
+    assert rate(state, 60.0) == pytest.approx(1.5)
+    once = replace(state, relapses=tuple(int(rung is Rung.GLIMPSE) for rung in Rung))
+    assert rate(once, 9.0) == pytest.approx(1.125)
+    full, _ = decide(state, (link(28e3, 0.02, 0.5, queue_s=0.4),), 8.0)
+    assert rate(full, 9.0) == 1
+    assert hoped(settled(48e3), path, 60.0) == path
+    assert hoped(None, path, 60.0) == path
 
 
 # -- any link
