@@ -201,14 +201,10 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     app.add_routes([web.get("/ws", gate.handler)])
     rota = Rota(ledger, push.rota, connections.elsewhere, node=secrets.token_hex(6))
     rota.others[PIECES] = spools.attend
+    census = Census(ledger, push.rota, metrics)
     loops = (
-        connections.listen,
-        connections.renew,
-        push.tick,
-        rota.run,
-        gate.sweep,
-        Census(ledger, push.rota, metrics).run,
-        routing.run,
+        *(connections.listen, connections.renew, push.tick, rota.run),
+        *(gate.sweep, census.run, routing.run),
         lambda: _sample_lag(metrics),
         lambda: _maintain_keys(keyfile, config),
     )

@@ -101,6 +101,10 @@ class QualityMetrics:
             "Messages on the way between two browsers that were not counted: without a call on route direct.",
             registry=registry,
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make every series: those of what has not happened are 0, not missing."""
         for word in get_args(WordName):
             for whose in get_args(Whose):
                 self.seconds.labels(word, whose)
