@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.link,
     pytest.mark.slow,
-    pytest.mark.timeout(2_400),
+    pytest.mark.timeout(3_000),
 ]
 
 OUTAGE_S = 15.0
@@ -126,7 +126,7 @@ async def announced(patient: Actor) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("size", "least", "within_s"),
-    [((640, 480), 200_000, 180.0), ((3_072, 2_304), 5_000_000, 1_080.0)],
+    [((640, 480), 200_000, 180.0), ((3_072, 2_304), 5_000_000, 2_400.0)],
     ids=["200KB", "5MB"],
 )
 async def test_a_photograph_arrives_whole_and_voice_goes_on(
