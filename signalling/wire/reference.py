@@ -79,7 +79,16 @@ def read_wire() -> WireReference:
     docs = read_docstrings(
         *(
             _HERE / f"{name}.py"
-            for name in ("base", "messages", "legs", "direct", "content", "quality", "terms", "codes")
+            for name in (
+                "base",
+                "messages",
+                "legs",
+                "direct",
+                "content",
+                "quality",
+                "terms",
+                "codes",
+            )
         )
     )
     client, server = get_args(messages.ClientMessage), get_args(messages.ServerMessage)
