@@ -21,6 +21,9 @@ VOICE_BYTES, PICTURE_BYTES = 100, 520
 FEEDBACK_S = 0.1
 CHECK_S = 2.5
 KEY_S = 1.0
+KEY_EVERY = 20
+"""Pictures between two key frames, a second: a relay that has stopped a picture goes on with one, and nobody here hears its
+request."""
 PADDING_TYPE = 97
 """Of retransmissions, of which there are none here: what has it is a probe's padding, which is no forwarded packet."""
 IN_FLIGHT = 128
@@ -71,7 +74,8 @@ class End:
             number, hz, kind, ssrc = self.picture, PICTURE_HZ, 96 | 0x80, ssrcs[1]
             # VP8 with a 15-bit picture ID.
             first = b"\x90\x80" + struct.pack("!H", 0x8000 | number & 0x7FFF)
-            payload = first + bytes((int(at > self.key_until),)) + self.picture_body + stamp
+            is_key = at <= self.key_until or number % KEY_EVERY == 0
+            payload = first + bytes((int(not is_key),)) + self.picture_body + stamp
             self.picture += 1
         else:
             number, hz, kind, ssrc = self.number, VOICE_HZ, 111, ssrcs[0]
