@@ -101,7 +101,9 @@ def test_nacks(sender: int, media: int, base: int, ahead: set[int]) -> None:
     numbers = [base + step & 0xFFFF for step in sorted(ahead)]
     data = write.nack(sender, media, numbers)
     assert parse(data) == [Nack(sender, media, tuple(numbers))]
-    assert [number & 0xFFFF for number in theirs(data).lost] == numbers  # aiortc counts on over the wrap
+    assert [
+        number & 0xFFFF for number in theirs(data).lost
+    ] == numbers  # aiortc counts on over the wrap
 
 
 def test_a_nack_is_packed_tightly() -> None:
