@@ -11,7 +11,6 @@ import contextlib
 import socket
 import struct
 import time
-from weakref import WeakSet
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
@@ -36,6 +35,8 @@ _WITH_HEADERS = (SEGMENT_BYTES + 40) / PIECE_BYTES
 _STEP_S = (0.02, 0.05)
 """Between two looks, within these a 16th of the round trip."""
 _INFO_BYTES = 200
+_KNOWN_FEW = 256
+"""Connections among which nobody looks for closed ones."""
 
 # struct tcp_info, include/uapi/linux/tcp.h; all of this is there since Linux 4.18.
 _SEGMENT = struct.Struct("=16xI")
@@ -75,7 +76,9 @@ class Pacer:
     """Bounds connections while pages go over them. One per node; belongs to the event loop's thread."""
 
     def __init__(self) -> None:
-        self._known: WeakSet[asyncio.BaseTransport] = WeakSet()
+        # uvloop's transports of TLS can't be referenced weakly: closed ones are thrown out when there are many.
+        self._known: set[asyncio.BaseTransport] = set()
+        self._look_at = _KNOWN_FEW
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, transport: asyncio.BaseTransport | None) -> float | None:
@@ -87,6 +90,9 @@ class Pacer:
         """
         if transport is None or transport in self._known:
             return None
+        if len(self._known) >= self._look_at:
+            self._known = {each for each in self._known if not each.is_closing()}
+            self._look_at = max(_KNOWN_FEW, 2 * len(self._known))
         self._known.add(transport)
         sock = transport.get_extra_info("socket")
         if sock is None or not hasattr(socket, "TCP_INFO"):

@@ -127,3 +127,28 @@ async def test_a_handshake_that_lost_something_is_no_measurement() -> None:
     """A moderate bound, until the link has said what it carries."""
     connection = Connection(info(least_round_trip_us=600_000, arrived=3, repeated=1))
     assert Pacer().watch(connection) == UNKNOWN_BPS
+
+
+class _Unreferenced:
+    """As uvloop's transports of TLS are: without room for a weak reference."""
+
+    __slots__ = ("closing",)
+
+    def __init__(self) -> None:
+        self.closing = False
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+def test_connections_that_cannot_be_referenced_weakly_are_known_until_they_close() -> None:
+    """A page over TLS on uvloop is served; those that are closed are forgotten once there are many."""
+    pacer = Pacer()
+    for _ in range(1_000):
+        transport = _Unreferenced()
+        assert pacer.watch(transport) is None  # type: ignore[arg-type] # as much of one as is needed
+        transport.closing = True
+    assert len(pacer._known) <= 257
