@@ -29,6 +29,7 @@ async def hears_again(actor: Actor, within_s: float = 20.0) -> None:
         assert time.monotonic() < deadline, f"still silent: {heard}"
 
 
+@pytest.mark.slow
 async def test_a_call_on_an_island_link_comes_up_and_stays(tmp_path: Path) -> None:
     """256/128 kbit/s, 650 ms round trip, 1 % loss: picture and voice both ways come, and are there two minutes later."""
     with Lab("island_256", seed=11) as lab:
