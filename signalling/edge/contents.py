@@ -51,8 +51,8 @@ ACK_LATE_S = 0.2
 """Fewer wait so long: each acknowledgement costs about 85 bytes of a way back that may be as thin as the way there."""
 PENDING_HIGH_BYTES = 4 * CHUNK_BYTES
 """With so much not stored yet nothing more is acknowledged, so a sender stops that obeys acknowledgements …"""
-PENDING_MAX_BYTES = 8 * CHUNK_BYTES
-"""… and one that doesn't is refused here."""
+PENDING_MAX_BYTES = 12 * CHUNK_BYTES
+"""… and one that doesn't is refused here: a page has 8 chunks on their way at most."""
 HANDLES = 4
 """Uploads of one connection at a time."""
 PROGRESS_S = 0.5

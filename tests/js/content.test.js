@@ -4,7 +4,8 @@ import {afterEach, beforeEach, test} from "node:test";
 import {webcrypto} from "node:crypto";
 
 import {memoryBox} from "../../signalling/web/js/box.js";
-import {Contents, Pace, frame} from "../../signalling/web/js/content.js";
+import {Contents, frame} from "../../signalling/web/js/content.js";
+import {Pace} from "../../signalling/web/js/content_pace.js";
 import {bare} from "../../signalling/web/js/jpeg.js";
 import {pass, stage, unstage} from "./fakes.js";
 
@@ -211,6 +212,16 @@ test("a short way without a queue takes more than the limits know; a queue ends 
   await go(5_000);
   assert.ok(far.queueMsMost < 250, `${far.queueMsMost} ms of queue`);
   assert.ok(far.bps(from, Date.now()) < 90_000);
+});
+
+test("on a fast way pieces are large, but never larger than the server takes", async () => {
+  rate = 8_000_000;
+  const contents = page({bps: 50_000_000, rttMs: 20});
+  await contents.add(parcel("k1", 400_000));
+  await go(4_000);
+  assert.ok(far.whole.has("k1"));
+  assert.equal(Math.max(...far.frames.map((each) => each.bytes)), 8_192);
+  assert.ok(far.inFlightMost <= 131_072, `${far.inFlightMost} bytes on their way: the server holds no more`);
 });
 
 test("a long way without a queue takes more too, slowly, and a queue takes it back", async () => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Photographs and voice messages on their way, in small pieces behind the live voice. No DOM.
 
+import {AROUND_BYTES, ASK_AGAIN_MS, PIECE_BYTES, Pace, QUEUE_MS, SMALL_PIECE_BYTES, WINDOW_FIRST_BYTES} from "./content_pace.js";
+
 /** @typedef {import("./wire.js").ContentKind} ContentKind */
 /**
  * Something that waits to be sent. It is kept in the box until the server has it whole.
@@ -26,54 +28,13 @@ const ACK = 2;
 const ACK_BYTES = 16;
 /** How long the newest piece had been at the server is told in steps of this. */
 const WAITED_STEP_MS = 4;
-/** The server gathers acknowledgements for so long (ACK_LATE_S there); what it makes a sender wait is not the link's. */
-const GATHERED_MS = 200;
-/** What may be sent in one frame: at least this, which costs a fifth more around it, and takes 60 ms of 64 kbit/s … */
-const SMALL_PIECE_BYTES = 400;
-/** … where more is allowed so much of that, for content is half of such a link and voice waits behind a piece … */
-const PIECE_MS = 80;
-/** … at most, in a call. */
-const PIECE_BYTES = 1_200;
-const LARGE_PIECE_BYTES = 8_192;
-const THIN_BPS = 150_000;
-/** TCP, TLS and WebSocket around each piece: 40 + 29 + 14 bytes. */
-const AROUND_BYTES = 83;
-/** A server that counts messages shall not have to refuse pieces. */
-const PIECES_PER_S = 25;
-/** Without a call: the window to begin with, and the largest; it grows while the round trip doesn't. */
-const WINDOW_FIRST_BYTES = 4_800;
-const WINDOW_MAX_BYTES = 131_072;
-/** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms) … */
-const QUEUE_MS = 100;
-/** The shortest way there is that of the last two such spans: clocks drift apart by 50 ms in ten minutes. */
-const WAY_SPAN_MS = 120_000;
-/** … if so many acknowledgements in a row show it: one alone may be jitter, or a loss that TCP repaired. */
-const SEEN = 4;
-/** In a call: what may be on its way at first, and though there is a queue; what is added in a round trip after one was seen. */
-const CALL_FIRST_BYTES = 1_600;
-const CALL_LEAST_BYTES = 800;
-const CALL_STEP_BYTES = 400;
-const RTT_FIRST_MS = 600;
-/**
- * In a call the limits know what voice and picture have proved, not what the link would take besides; and a picture that
- * lends its rate proves little (measured: half of 128 kbit/s stayed unused). A way without a queue is asked for more: a short
- * one by a seventh with each acknowledgement, a long one by a hundredth (5 % a second), for what is too much shows later
- * there. At the first standing queue a third of it is given back, and nothing added for a while.
- */
-const SHORT_MS = 150;
-const QUIET_MS = 60;
-const BOOST = 1.15;
-const BOOST_MAX = 16;
-const BOOST_LONG = 1.01;
-const BOOST_LONG_MAX = 6;
-const BOOST_BACK = 0.7;
-const BOOST_AGAIN_MS = 3_000;
 /** What is read grows and shrinks by so much with each answer. */
 const READ_BOOST = 1.5;
 const READ_BOOST_MAX = 64;
-/** While nothing may be sent, and when the browser has not handed on what it was given. */
-const ASK_AGAIN_MS = 500;
+/** When the browser has not handed on what it was given. */
 const DRAIN_MS = 20;
+/** On a way as thin as this, content is asked for in small pieces: voice waits behind each. */
+const THIN_BPS = 150_000;
 /** After a refusal that time may mend; doubled each time. */
 const RESEND_FIRST_MS = 2_000;
 const RESEND_MAX_MS = 60_000;
@@ -105,142 +66,6 @@ export function contentKey() {
 export async function sha256(data) {
   const digest = await crypto.subtle.digest("SHA-256", data);
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/**
- * How much may be on its way: in a call what the limits allow, else what the round trip shows that the link takes.
- */
-export class Pace {
-  /** Smoothed and lowest round trip of pieces; 0 = not measured yet. */
-  rttMs = 0;
-  #baseMs = 0;
-  #windowBytes = WINDOW_FIRST_BYTES;
-  #nextAt = 0;
-  #rate;
-  /** In a call: what may be on its way. */
-  #callBytes = CALL_FIRST_BYTES;
-  /** What the newest took the way there, by two clocks. @type {number[]} */
-  #recent = [];
-  /** The shortest of this span and of the one before. @type {(number | null)[]} */
-  #shortest = [null, null];
-  #spanAt = 0;
-  /** When there was a queue last, in a call. */
-  #yieldedAt = 0;
-  /** How many times the limits a quiet way has shown that it takes. */
-  #boost = 1;
-
-  /** @param {() => number | null} rate bits per second that content may use; 0 = wait; null = no call runs */
-  constructor(rate) {
-    this.#rate = rate;
-  }
-
-  /** Bits per second; 0 = wait; null = no call runs. */
-  #allowed() {
-    const rate = this.#rate();
-    return rate && rate * this.#boost;
-  }
-
-  /** How large the next piece is; 0 = nothing may be sent now. */
-  pieceBytes() {
-    const rate = this.#allowed();
-    if (rate === null) return this.#windowBytes > 65_536 ? LARGE_PIECE_BYTES : this.#windowBytes > 16_384 ? PIECE_BYTES * 2 : PIECE_BYTES;
-    if (rate <= 0) return 0;
-    const least = Math.min(PIECE_BYTES, Math.max(SMALL_PIECE_BYTES, Math.floor((rate / 8_000) * PIECE_MS)));
-    return Math.max(least, Math.ceil(rate / 8 / PIECES_PER_S));
-  }
-
-  /** How long to wait before the next piece. @param {number} inFlight bytes @param {number} bytes of the piece @param {number} now */
-  waitMs(inFlight, bytes, now) {
-    const rate = this.#allowed();
-    if (rate === null) return inFlight && inFlight + bytes > this.#windowBytes ? Infinity : 0;
-    if (rate <= 0) return ASK_AGAIN_MS;
-    // A round trip that grows is a queue: more on its way would only make it longer.
-    if (inFlight && inFlight + bytes > Math.min(this.#room(rate) + bytes, this.#callBytes)) return Infinity; // an acknowledgement wakes us
-    return Math.max(0, this.#nextAt - now);
-  }
-
-  /** What is on its way at a rate, without a queue. @param {number} rate */
-  #room(rate) {
-    return (rate / 8_000) * ((Math.min(this.rttMs, 1.5 * this.#baseMs) || RTT_FIRST_MS) + GATHERED_MS);
-  }
-
-  /** @param {number} bytes that were just sent @param {number} now */
-  sent(bytes, now) {
-    const rate = this.#allowed();
-    if (!rate) return;
-    this.#nextAt = Math.max(now, this.#nextAt) + ((bytes + AROUND_BYTES) * 8_000) / rate;
-  }
-
-  /**
-   * @param {number} bytes acknowledged @param {number} tookMs since the newest of them was sent, without its wait at the server
-   * @param {number} wayMs what it took there, by two clocks: only its changes mean something; 32 bits
-   * @param {number} now
-   */
-  acknowledged(bytes, tookMs, wayMs, now) {
-    this.rttMs = this.rttMs ? this.rttMs * 0.75 + tookMs * 0.25 : tookMs;
-    this.#baseMs = Math.min(this.#baseMs || Infinity, tookMs);
-    const rate = this.#allowed();
-    if (rate !== null) {
-      const newest = this.#queueMs(wayMs, now);
-      this.#recent = [...this.#recent.slice(1 - SEEN), newest];
-      const standing = Math.min(...this.#recent);
-      this.#askMore(newest, standing, now);
-      return this.#keepCallClear(bytes, rate, standing, now);
-    }
-    const queued = tookMs - this.#baseMs;
-    if (queued <= QUEUE_MS) this.#windowBytes = Math.min(WINDOW_MAX_BYTES, this.#windowBytes + bytes);
-    else this.#windowBytes = Math.max(WINDOW_FIRST_BYTES, this.#windowBytes * Math.max(0.5, 1 - (queued - QUEUE_MS) / 1_000));
-  }
-
-  /** How much longer than the shortest this way was: a queue there, whatever the way back does. @param {number} wayMs @param {number} now */
-  #queueMs(wayMs, now) {
-    const way = wayMs | 0;
-    if (now - this.#spanAt > WAY_SPAN_MS) {
-      this.#shortest = [null, this.#shortest[0] ?? null];
-      this.#spanAt = now;
-    }
-    const [own = null, before = null] = this.#shortest;
-    if (own === null || ((way - own) | 0) < 0) this.#shortest[0] = way;
-    const known = this.#shortest[0] ?? way;
-    return Math.max((way - known) | 0, before === null ? 0 : (way - before) | 0);
-  }
-
-  /** @param {number} queued what the newest round trip shows @param {number} standing what the last ones show @param {number} now */
-  #askMore(queued, standing, now) {
-    const short = this.#baseMs <= SHORT_MS;
-    if (short && queued > QUIET_MS) this.#boost = 1;
-    else if (standing > QUEUE_MS) {
-      if (this.#boost > 1 && now - this.#yieldedAt >= this.rttMs) this.#boost = Math.max(1, this.#boost * BOOST_BACK);
-    } else if (short) this.#boost = Math.min(BOOST_MAX, this.#boost * BOOST);
-    else if (standing <= QUIET_MS && this.#recent.length >= SEEN && now - this.#yieldedAt > BOOST_AGAIN_MS) {
-      this.#boost = Math.min(Math.max(BOOST_LONG_MAX, this.#boost), this.#boost * BOOST_LONG);
-    }
-  }
-
-  /**
-   * Limits may promise what the link no longer keeps: a queue takes back at once what is too much.
-   * @param {number} bytes @param {number} rate @param {number} standing @param {number} now
-   */
-  #keepCallClear(bytes, rate, standing, now) {
-    if (standing <= QUEUE_MS) {
-      const more = this.#yieldedAt ? (bytes * CALL_STEP_BYTES) / this.#callBytes : bytes;
-      this.#callBytes = Math.min(Math.max(CALL_FIRST_BYTES, 2 * this.#room(rate)), this.#callBytes + more);
-    } else if (now - this.#yieldedAt >= this.rttMs) {
-      this.#yieldedAt = now; // what this changes shows a round trip later
-      this.#callBytes = Math.max(CALL_LEAST_BYTES, (this.#callBytes * (this.#baseMs + QUEUE_MS)) / (this.#baseMs + standing));
-    }
-  }
-
-  /** A new connection: nothing is known of it. */
-  restart() {
-    this.#windowBytes = WINDOW_FIRST_BYTES;
-    this.#callBytes = CALL_FIRST_BYTES;
-    this.#boost = 1;
-    this.#recent = [];
-    this.#shortest = [null, null];
-    this.#spanAt = 0;
-    this.#baseMs = this.rttMs = this.#nextAt = this.#yieldedAt = 0;
-  }
 }
 
 /** All parcels of this page, sent one after the other, and content that is fetched. */
