@@ -214,15 +214,22 @@ test("a short way without a queue takes more than the limits know; a queue ends 
   assert.ok(far.bps(from, Date.now()) < 90_000);
 });
 
-test("on a fast way pieces are large, but never larger than the server takes", async () => {
-  rate = 8_000_000;
-  const contents = page({bps: 50_000_000, rttMs: 20});
-  await contents.add(parcel("k1", 400_000));
-  await go(4_000);
-  assert.ok(far.whole.has("k1"));
-  assert.equal(Math.max(...far.frames.map((each) => each.bytes)), 8_192);
-  assert.ok(far.inFlightMost <= 131_072, `${far.inFlightMost} bytes on their way: the server holds no more`);
-});
+for (const [where, bps] of /** @type {[string, number | null][]} */ ([["in a call", 8_000_000], ["without one", null]])) {
+  test(`on a fast way, ${where}, pieces are large, and neither larger nor more than the server takes`, async () => {
+    rate = bps;
+    const contents = page({bps: 50_000_000, rttMs: 20});
+    const from = Date.now();
+    await contents.add(parcel("k1", 600_000));
+    await go(6_000);
+    assert.ok(far.whole.has("k1"));
+    assert.equal(Math.max(...far.frames.map((each) => each.bytes)), 16_384);
+    for (let at = from; at < from + 6_000; at += 500) {
+      const count = far.frames.filter((each) => each.at >= at && each.at < at + 1_000).length;
+      assert.ok(count <= 26, `${count} pieces in a second`);
+    }
+    assert.ok(far.inFlightMost <= 131_072, `${far.inFlightMost} bytes on their way: the server holds no more`);
+  });
+}
 
 test("a long way without a queue takes more too, slowly, and a queue takes it back", async () => {
   rate = 32_000;

@@ -9,15 +9,18 @@ export const SMALL_PIECE_BYTES = 400;
 const PIECE_MS = 80;
 /** … at most, in a call. */
 export const PIECE_BYTES = 1_200;
-/** Nowhere more: half of what the server takes (MAX_PIECE_BYTES there). */
-const LARGE_PIECE_BYTES = 8_192;
+/** Nowhere more: what the server takes (MAX_PIECE_BYTES there). */
+const LARGE_PIECE_BYTES = 16_384;
 /** TCP, TLS and WebSocket around each piece: 40 + 29 + 14 bytes. */
 export const AROUND_BYTES = 83;
-/** In a call pieces grow with the rate from so many on: an acknowledgement and a wake-up each cost too. */
+/** Pieces count as messages, of which a connection has 50 a second (`limits.messages_per_s`): half of them. */
 const PIECES_PER_S = 25;
+const MOST_BPS = PIECES_PER_S * LARGE_PIECE_BYTES * 8;
 /** Without a call: the window to begin with; it grows while the round trip doesn't. The largest, in a call too: what the server holds. */
 export const WINDOW_FIRST_BYTES = 4_800;
 const WINDOW_MAX_BYTES = 131_072;
+/** In it: enough for acknowledgements to keep it moving. The largest window has the largest pieces. */
+const WINDOW_PIECES = WINDOW_MAX_BYTES / LARGE_PIECE_BYTES;
 /** A round trip that has grown by so much is a queue that we filled (RFC 6817 allows 100 ms) … */
 export const QUEUE_MS = 100;
 /** The shortest way there is that of the last two such spans: clocks drift apart by 50 ms in ten minutes. */
@@ -76,25 +79,25 @@ export class Pace {
   /** Bits per second; 0 = wait; null = no call runs. */
   #allowed() {
     const rate = this.#rate();
-    return rate && rate * this.#boost;
+    return rate && Math.min(MOST_BPS, rate * this.#boost);
   }
 
   /** How large the next piece is; 0 = nothing may be sent now. */
   pieceBytes() {
     const rate = this.#allowed();
-    if (rate === null) return this.#windowBytes > 65_536 ? LARGE_PIECE_BYTES : this.#windowBytes > 16_384 ? PIECE_BYTES * 2 : PIECE_BYTES;
+    if (rate === null) return Math.max(PIECE_BYTES, Math.floor(this.#windowBytes / WINDOW_PIECES));
     if (rate <= 0) return 0;
     const least = Math.min(PIECE_BYTES, Math.max(SMALL_PIECE_BYTES, Math.floor((rate / 8_000) * PIECE_MS)));
-    return Math.max(least, Math.min(LARGE_PIECE_BYTES, Math.ceil(rate / 8 / PIECES_PER_S)));
+    return Math.max(least, Math.ceil(rate / 8 / PIECES_PER_S));
   }
 
   /** How long to wait before the next piece. @param {number} inFlight bytes @param {number} bytes of the piece @param {number} now */
   waitMs(inFlight, bytes, now) {
     const rate = this.#allowed();
-    if (rate === null) return inFlight && inFlight + bytes > this.#windowBytes ? Infinity : 0;
-    if (rate <= 0) return ASK_AGAIN_MS;
+    if (rate === 0) return ASK_AGAIN_MS;
     // A round trip that grows is a queue: more on its way would only make it longer.
-    if (inFlight && inFlight + bytes > Math.min(this.#room(rate) + bytes, this.#callBytes)) return Infinity; // an acknowledgement wakes us
+    const most = rate === null ? this.#windowBytes : Math.min(this.#room(rate) + bytes, this.#callBytes);
+    if (inFlight && inFlight + bytes > most) return Infinity; // an acknowledgement wakes us
     return Math.max(0, this.#nextAt - now);
   }
 
@@ -106,8 +109,8 @@ export class Pace {
   /** @param {number} bytes that were just sent @param {number} now */
   sent(bytes, now) {
     const rate = this.#allowed();
-    if (!rate) return;
-    this.#nextAt = Math.max(now, this.#nextAt) + ((bytes + AROUND_BYTES) * 8_000) / rate;
+    const paceMs = rate ? ((bytes + AROUND_BYTES) * 8_000) / rate : 0;
+    this.#nextAt = Math.max(now, this.#nextAt) + Math.max(paceMs, 1_000 / PIECES_PER_S);
   }
 
   /**
