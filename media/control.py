@@ -26,6 +26,7 @@ import msgspec
 from media.outbox import Outbox, OutboxFull
 from signalling.wire.base import FromClient
 from signalling.wire.legs import (
+    CarriedBeside,
     CloseLeg,
     Forwarding,
     LegBraked,
@@ -56,7 +57,9 @@ HEARTBEAT_S = 3.0
 
 _HELLO_ID = 1
 
-Order: TypeAlias = LegSeated | LegKnown | RelayAnswer | Forwarding | CloseLeg | LegBraked | Wished
+Order: TypeAlias = (
+    LegSeated | LegKnown | RelayAnswer | Forwarding | CloseLeg | LegBraked | Wished | CarriedBeside
+)
 """What a node asks of a relay."""
 
 _Said: TypeAlias = Order | Welcome | Ok | Error

@@ -36,6 +36,7 @@ from media.relay.trace import Trace
 from signalling.wire import legs as wire
 from signalling.wire.base import FromClient
 from signalling.wire.legs import (
+    CarriedBeside,
     CloseLeg,
     Forwarding,
     LegBraked,
@@ -236,9 +237,17 @@ class Seating:
             case LegBraked():
                 if (seated := self.seats.get(order.leg)) is not None:
                     self.rooms[seated.seat.consult].braked(order.leg)
-            case Wished():
-                if (room := self.rooms.get(order.consult)) is not None:
-                    room.wish(order.participant, Wish(order.wish))
+            case Wished() | CarriedBeside():
+                self._told(order)
+
+    def _told(self, said: Wished | CarriedBeside) -> None:
+        """Tell a consult's room what somebody wishes, or what somebody's link carries beside the media."""
+        if (room := self.rooms.get(said.consult)) is None:
+            return
+        if isinstance(said, Wished):
+            room.wish(said.participant, Wish(said.wish))
+        else:
+            room.carried_beside(said.participant, said.bps)
 
     def _seat(self, seat: Seat) -> None:
         name = seat.leg

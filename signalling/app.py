@@ -164,6 +164,7 @@ def _build(config: Config, known: Secrets, store: Store, metrics: Metrics, port:
     legs = Legs(ledger, connections, push, routing, direct)
     spools = Spools(ledger, metrics)
     contents = Contents(ledger, spools, connections, push, metrics)
+    contents.on_inflow = legs.carried
     keyfile, pepper = known.keyfile, code_pepper(known.master_key)
     consults = Consults(ledger, lambda: keyfile.ring, pepper, config.identity, metrics)
     commands = Commands(

@@ -298,6 +298,13 @@ class Room:
         others = [wish for name, wish in self._wishes.items() if name != participant]
         return others[-1] if others else Wish.MOTION
 
+    def carried_beside(self, participant: str, rate_bps: float) -> None:
+        """Take what somebody's link carries up beside the media."""
+        now = self.clock()
+        for seat in self._seats.values():
+            if seat.participant == participant:
+                seat.up.carried_beside(rate_bps, now)
+
     def braked(self, leg_id: str) -> None:
         """Take a page's word that it has stopped its picture by itself."""
         seat = self._seats.get(leg_id)

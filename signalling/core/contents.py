@@ -9,6 +9,7 @@ consult may cost is decided in one place. That content is whole and kept is an e
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -32,6 +33,8 @@ VOICE_BYTES: Final = 2 * 2**20
 VOICE_MS: Final = 5 * 60_000
 MAX_OPEN: Final = 6
 """Announced and not whole, of one side of a consult: a photograph in three layers and a few voice messages."""
+LEFT_MAX: Final = 256
+"""Checks kept of what has no socket now; each is under a kilobyte."""
 MAX_BEGUN: Final = 2_000
 """Announced in a consult in all, dropped ones included: an automatic picture every 12 s for six hours, and all else."""
 
@@ -274,3 +277,28 @@ class Check:
             raise ContentRefused(Code.CONTENT_TYPE)
         if self._jpeg is None and len(self._head) < _MAGIC_BYTES:
             raise ContentRefused(Code.CONTENT_TYPE)
+
+
+class LeftChecks:
+    """Checks of what is on its way and has no socket now: who comes back soon goes on without a second reading.
+
+    Content may be begun again as often as a connection may send messages; reading 8 MB each time would stop a node.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._left: OrderedDict[tuple[ConsultId, str], tuple[int, ev.ContentBegun, Check]] = (
+            OrderedDict()
+        )
+
+    def keep(self, begun: ev.ContentBegun, read: int, check: Check) -> None:
+        """Keep a check that has read so many bytes, of the newest only."""
+        self._left[begun.consult, begun.key] = read, begun, check
+        self._left.move_to_end((begun.consult, begun.key))
+        if len(self._left) > LEFT_MAX:
+            self._left.popitem(last=False)
+
+    def take(self, begun: ev.ContentBegun, read: int) -> Check | None:
+        """Return the check that has read exactly what is stored, if it was kept; it is whoever's takes it."""
+        there, kept, check = self._left.pop((begun.consult, begun.key), (-1, None, None))
+        return check if (there, kept) == (read, begun) else None

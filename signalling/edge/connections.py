@@ -128,7 +128,15 @@ class WishFor(Notice, frozen=True, tag="wish_for"):
     wish: WishName
 
 
-LegNotice = WantLeg | LegFor | AnswerFor | TroubleFor | BrakedFor | WishFor
+class CarriedFor(Notice, frozen=True, tag="carried_for"):
+    """To a relay: what a participant's link carries beside the media."""
+
+    consult: str
+    participant: str
+    bps: int
+
+
+LegNotice = WantLeg | LegFor | AnswerFor | TroubleFor | BrakedFor | WishFor | CarriedFor
 
 
 class ReceptionOf(Notice, frozen=True, tag="reception_of"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,7 +20,8 @@ from auth.roles import Action, Role, may
 from signalling.core import audience, coordinator
 from signalling.core import contents as core
 from signalling.core import events as ev
-from signalling.core.contents import Check, ContentRefused, Spool
+from signalling.core.contents import Check, ContentRefused, LeftChecks, Spool
+from signalling.core.inflow import Inflow
 from signalling.core.lifecycle import CALL, Consult
 from signalling.edge import views
 from signalling.edge.clock import now
@@ -127,6 +128,10 @@ class Contents:
         self._metrics = metrics
         self._uploads: dict[Connection, dict[int, _Upload]] = {}
         self._last_handle: dict[Connection, int] = {}
+        self._left = LeftChecks()
+        self._inflows: dict[Connection, Inflow] = {}
+        self.on_inflow: Callable[[Connection, ConsultId, int], None] = lambda _c, _i, _b: None
+        """Called each second while pieces come in, with what they take of the link in bit/s."""
 
     # -- coming in ---------------------------------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class Contents:
         item = self.spools.known(consult).items.get(key)
         if item is None:
             raise Refused(Code.CONTENT_OFFSET)
-        check = await self._checked(item)
+        check = self._left.take(item.begun, item.stored) or await self._checked(item)
         if not connection.socket.open:
             self._uploads.pop(connection, None)
             return
@@ -216,11 +221,20 @@ class Contents:
             if handle > self._last_handle.get(connection, 0):
                 raise Refused(Code.CONTENT_OFFSET)
             return  # was on its way when the handle ended
+        self._count(connection, upload.begun.consult, len(data))
         try:
             self._take(upload, offset, data[wire.HEADER.size :])
         except ContentRefused as refused:
             self._end(upload, refused.code)
             self._spawn(self._drop_after(upload, refused.code))
+
+    def _count(self, connection: Connection, consult: ConsultId, size_bytes: int) -> None:
+        at = asyncio.get_running_loop().time()
+        inflow = self._inflows.get(connection)
+        if inflow is None:
+            inflow = self._inflows[connection] = Inflow(at)
+        if (bps := inflow.came(size_bytes, at)) is not None:
+            self.on_inflow(connection, consult, bps)
 
     def _take(self, upload: _Upload, offset: int, data: bytes) -> None:
         if upload.over:
@@ -377,6 +391,7 @@ class Contents:
     def gone(self, connection: Connection) -> None:
         """The connection is lost: what came is stored, so that the sender goes on from there."""
         self._last_handle.pop(connection, None)
+        self._inflows.pop(connection, None)
         for upload in self._uploads.pop(connection, {}).values():
             self._spawn(self._leave(upload))
 
@@ -394,6 +409,8 @@ class Contents:
             with contextlib.suppress(ContentRefused, Refused, StoreError):
                 await self._store_pending(upload, all_of_it=True)
             upload.stop()
+            if upload.kept == upload.received and not upload.unsure:
+                self._left.keep(upload.begun, upload.kept, upload.check)
         self._uploads.get(upload.connection, {}).pop(upload.handle, None)
 
     # -- going out ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from signalling.core.lifecycle import Consult
 from signalling.edge.connections import (
     AnswerFor,
     BrakedFor,
+    CarriedFor,
     Connection,
     Connections,
     LegFor,
@@ -259,6 +260,18 @@ class Legs:
             notice = WishFor(consult.id, who, message.wish)
             self._push.spawn(self._tell(ParticipantId(consult.relay), notice))
 
+    def carried(self, connection: Connection, consult_id: ConsultId, bps: int) -> None:
+        """Tell the relay of a consult what comes in on this connection, over the link that the media shares."""
+        consult = self._ledger.known(consult_id)
+        if consult is None or not consult.relay:
+            return
+        who = connection.participant
+        if (relay := self.relays.get(consult.relay)) is not None:
+            self.steering.carried(relay, consult_id, who, bps)
+        else:
+            notice = CarriedFor(consult_id, who, bps)
+            self._push.spawn(self._tell(ParticipantId(consult.relay), notice))
+
     async def _trouble_elsewhere(self, notice: TroubleFor, relay_id: ParticipantId) -> None:
         """The relay's home judges; a relay without a home is judged here."""
         if not await self._connections.tell(relay_id, notice):
@@ -305,6 +318,9 @@ class Legs:
                     ParticipantId(notice.participant),
                     notice.wish,
                 )
+            case CarriedFor() if relay is not None:
+                who, consult_id = ParticipantId(notice.participant), ConsultId(notice.consult)
+                self.steering.carried(relay, consult_id, who, notice.bps)
             case TroubleFor() if relay is not None:
                 self._routing.note_trouble(ConsultId(notice.consult), notice.participant)
             case _:

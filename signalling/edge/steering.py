@@ -93,6 +93,12 @@ class Steering:
             self._relays.wishes.setdefault(consult, {})[who] = wish
             relay.send(wire.Wished(consult, who, wish))
 
+    @staticmethod
+    def carried(relay: Relay, consult: ConsultId, who: ParticipantId, bps: int) -> None:
+        """Tell a relay what a participant's link carries beside the media."""
+        if consult in relay.of_consult:
+            relay.send(wire.CarriedBeside(consult, who, bps))
+
 
 def _is_news(said: wire.PeerLink, before: wire.PeerLink | None) -> bool:
     return before is None or (said.rung, said.whose) != (before.rung, before.whose)

@@ -40,8 +40,8 @@ ACK_FRAME: Final = struct.Struct("!BBHIII")
 WAITED_STEP_S: Final = 0.004
 """Of ``waited``: 255 steps are a second."""
 MAX_PIECE_BYTES: Final = 16_384
-"""Data in one frame. In a call pages send 1,200 bytes at most, and 400 below 150 kbit/s, where 1,200 would hold voice up
-for more than 60 ms; without a call larger pieces cost fewer messages."""
+"""Data in one frame. In a call pages send 400 bytes where 1,200 would hold voice up for more than 60 ms; on wide links, and
+without a call, larger pieces cost fewer messages."""
 MAX_CONTENT_BYTES: Final = 8 * 2**20
 """A 12-megapixel photograph as JPEG is 3–6 MB."""
 MAX_READ_BYTES: Final = 65_536

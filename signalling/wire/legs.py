@@ -395,6 +395,14 @@ class Wished(FromServer, frozen=True, tag="wish"):
     wish: WishName
 
 
+class CarriedBeside(FromServer, frozen=True, tag="carried_beside"):
+    """What a participant's link carries up beside the media: content. Said each second while it comes, and never that it ended."""
+
+    consult: ConsultId
+    participant: ParticipantId
+    bps: Bps
+
+
 class CloseLeg(FromServer, frozen=True, tag="close_leg"):
     """A leg is not needed any more."""
 

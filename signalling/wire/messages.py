@@ -582,7 +582,7 @@ class Past(FromServer, frozen=True, tag="past"):
 
 ServerMessage = (
     Welcome | Ok | Error | ConsultView | Entry | PeerDescription | PeerCandidate | Ice | Desk | Board | Invited | Past
-    | legs.LegGiven | legs.LegSwitch | legs.LegLimits | legs.LegSeated | legs.RelayAnswer | legs.Forwarding | legs.CloseLeg | legs.PeerLink | legs.Outlook | legs.LegBraked | legs.Wished
+    | legs.LegGiven | legs.LegSwitch | legs.LegLimits | legs.LegSeated | legs.RelayAnswer | legs.Forwarding | legs.CloseLeg | legs.PeerLink | legs.Outlook | legs.LegBraked | legs.Wished | legs.CarriedBeside
     | legs.LegKnown
     | pieces.ContentOpen | pieces.ContentClosed | pieces.ContentProgress | pieces.Still
     | pieces.Messages

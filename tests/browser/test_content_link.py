@@ -34,11 +34,6 @@ LINK = link(
     "A shared geostationary point: 128 kbit/s each way, 1 % lost.", jitter_ms=20, loss_ratio=0.01,
 )  # fmt: skip
 
-_AUDIO = 0.99
-"""Of the voice that goes the photograph's way."""
-OTHER_WAY = 0.98
-"""Of the voice that comes back: only acknowledgements go with it, 1 % of its packets are lost by the link."""
-
 _AUDIO = """
 async () => {
   let received = 0, concealed = 0;

@@ -3,12 +3,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from signalling.core import contents as core
 from signalling.core.policy import ConsultPolicy
 from signalling.edge import contents as edge
+from signalling.edge.spools import Spools
 from signalling.wire.content import ACK, ACK_FRAME, WAITED_STEP_S
 from signalling.wire.ids import ConsultId
 from tests.integration.conftest import OpenNode
@@ -92,6 +94,31 @@ async def test_a_lost_socket_costs_nothing_that_came(clinic: Clinic, call: Call)
     assert await c.until_closed(call.patient, again["handle"]) == ""
     assert clinic.metric("content_resumes_total") == 1
     assert await c.fetch(call.specialist, call.consult, fields["key"], len(data)) == data
+
+
+async def test_beginning_again_and_again_reads_nothing_again(
+    clinic: Clinic, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this node has checked already isn't read back from the store, however often a page begins anew."""
+    fetched: list[object] = []
+    fetch = Spools.fetch
+
+    async def counted(self: Spools, *args: Any) -> Any:
+        fetched.append(args)
+        return await fetch(self, *args)
+
+    monkeypatch.setattr(Spools, "fetch", counted)
+    data = c.jpeg(60_000)
+    fields = c.announce(call.patient, data)
+    opened = await c.begin(call.patient, fields)
+    await c.send_pieces(call.patient, opened["handle"], data, end=40_000)
+    await call.patient.wait_until(lambda: c.acked(call.patient, opened["handle"]) == 40_000)
+    for _ in range(5):
+        opened = await c.begin(call.patient, fields)
+        assert opened["offset"] == 40_000
+    assert not fetched
+    await c.send_pieces(call.patient, opened["handle"], data, 40_000)
+    assert await c.until_closed(call.patient, opened["handle"]) == ""
 
 
 async def test_a_restarted_node_goes_on_where_it_was(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import content
 from tests.support.clinic import Call, Clinic
 from tests.support.fake_relay import FakeRelay, Page, first_legs
 from tests.support.peer import Peer
@@ -85,6 +86,24 @@ async def test_a_wish_and_a_brake_reach_the_relay(relayed: tuple[FakeRelay, Call
     await until(lambda: relay.of("braked"))
     assert relay.of("braked")[-1]["leg"] == leg
     assert len(relay.of("braked")) == 1
+
+
+async def test_what_content_takes_of_a_link_reaches_the_relay(
+    relayed: tuple[FakeRelay, Call],
+) -> None:
+    """Each second while pieces come, with whose link it is; without a call's relay nobody is told."""
+    relay, call = relayed
+    data = content.jpeg(40_000)
+    opened = await content.begin(call.patient, content.announce(call.patient, data))
+    for at in range(0, 12_000, 400):
+        await content.piece(call.patient, opened["handle"], at, data[at : at + 400])
+        await asyncio.sleep(0.05)
+    await until(lambda: relay.of("carried_beside"))
+    said = relay.of("carried_beside")[-1]
+    assert said["consult"] == call.consult
+    assert said["participant"] == relay.seats[leg_of(relay, call.patient)]["participant"]
+    assert 30_000 < said["bps"] < 90_000  # 77 kbit/s on a machine that is not busy
+    assert len(relay.of("carried_beside")) <= 3
 
 
 async def test_what_a_link_promises(clinic: Clinic) -> None:

@@ -80,6 +80,10 @@ class UplinkEstimator:
             self.watch.counted(expected - self._expected, received - self._received, now)
         self._expected, self._received = expected, received
 
+    def carried_beside(self, rate_bps: float, now: float) -> None:
+        """Note what the link carries beside the media (`LinkWatch.carried_beside`)."""
+        self.watch.carried_beside(rate_bps, now)
+
     def measured_rtt(self, rtt_s: float) -> None:
         """Take a round trip."""
         self.watch.measured_rtt(rtt_s)

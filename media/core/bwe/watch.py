@@ -20,10 +20,12 @@ from media.core.reports import RoundTrip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from media.core.bwe.arrivals import Arrival
+    from media.core.bwe.arrivals import Arrival, Pace
 
 INTERVAL_S: Final = 0.1
 """Readings in between change nothing: a tenth of the window that they are taken over."""
+BESIDE_S: Final = 2.5
+"""What is carried beside the media is told each second; it has ended when nothing was said for so long."""
 WINDOW_S: Final = 0.6
 """What `ArrivalMeter` and `DelayTracker` look back over, added to a round trip, is a link's response."""
 
@@ -32,7 +34,7 @@ class LinkWatch:
     """What is known about one direction of one leg."""
 
     __slots__ = (
-        "_arrivals", "_capacity", "_delay", "_losses", "_next_at", "_planner", "_queue_s",
+        "_arrivals", "_beside_at", "_beside_bps", "_capacity", "_delay", "_losses", "_next_at", "_planner", "_queue_s",
         "_round_trip",
     )  # fmt: skip
 
@@ -51,6 +53,7 @@ class LinkWatch:
         self._planner = ProbePlanner(now)
         self._round_trip = RoundTrip(rtt_s)
         self._queue_s = 0.0
+        self._beside_bps, self._beside_at = 0.0, now
         self._next_at = now
 
     def measured_rtt(self, rtt_s: float) -> None:
@@ -60,6 +63,13 @@ class LinkWatch:
     def counted(self, expected: int, received: int, now: float) -> None:
         """Add packets that should have arrived and that did, since the last call."""
         self._losses.counted(expected, received, now)
+
+    def carried_beside(self, rate_bps: float, now: float) -> None:
+        """Note what the link carries that doesn't come this way: content on the page's WebSocket.
+
+        A link that carries both has proved the rate of both, and a full one has it.
+        """
+        self._beside_bps, self._beside_at = rate_bps, now
 
     def arrived(self, arrivals: Sequence[Arrival]) -> None:
         """Note packets in the order of their arrival.
@@ -99,7 +109,7 @@ class LinkWatch:
         return self._planner.plan(
             wanted_bps,
             self._capacity,
-            max(pace.carried_bps, sending_bps),
+            max(self._whole(pace, now).carried_bps, sending_bps),
             self._round_trip.smoothed_s,
             now,
         )
@@ -112,11 +122,19 @@ class LinkWatch:
         """Note that less is sent from now on: what was asked for in vain before is no reason to wait."""
         self._planner = ProbePlanner(now)
 
+    def _whole(self, pace: Pace, now: float) -> Pace:
+        """Return the pace of all that the link carries."""
+        if not self._beside_bps:
+            return pace
+        if now - self._beside_at > BESIDE_S:
+            self._beside_bps = 0.0
+        return type(pace)(*(rate_bps + self._beside_bps for rate_bps in pace))
+
     def _read(self, now: float) -> None:
         paces = self._arrivals.paces(now, self._delay.noise_s)
         if paces is None:
             return
-        pace, quick = paces
+        pace, quick = self._whole(paces[0], now), self._whole(paces[1], now)
         self._queue_s = self._delay.queue_s(now)
         reading = Reading(
             pace=pace,

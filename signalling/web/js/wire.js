@@ -988,6 +988,15 @@ export const RETRY_CODES = [
  */
 
 /**
+ * What a participant's link carries up beside the media: content. Said each second while it comes, and never that it ended.
+ * @typedef {object} CarriedBeside
+ * @property {"carried_beside"} type
+ * @property {string} consult
+ * @property {string} participant
+ * @property {number} bps
+ */
+
+/**
  * What another relay knew of the link of a leg in a call: this one takes the call over, and begins there. Said with the `seat`, or of a standby leg before `forwarding`; a leg whose call has begun here knows better.
  * @typedef {object} LegKnown
  * @property {"leg_known"} type
@@ -1063,7 +1072,7 @@ export const RETRY_CODES = [
 
 /**
  * What a page receives.
- * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|LegKnown|ContentOpen|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
+ * @typedef {Welcome|Ok|ErrorMessage|ConsultView|Entry|PeerDescription|PeerCandidate|Ice|Desk|Board|Invited|Past|LegGiven|LegSwitch|LegLimits|LegSeated|RelayAnswer|Forwarding|CloseLeg|PeerLink|Outlook|LegBraked|Wished|CarriedBeside|LegKnown|ContentOpen|ContentClosed|ContentProgress|Still|Messages|Quality} ServerMessage
  */
 
 /**

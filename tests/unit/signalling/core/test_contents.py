@@ -181,3 +181,22 @@ def test_who_may_read_and_answer():
         assert audience.specialist_may_read(consult, "a_1") == (in_call or owed or consult.over)
         assert audience.specialist_may_read(consult, "a_2") == owed
         assert not audience.specialist_may_read(consult, None)
+
+
+def test_a_check_that_was_left_is_taken_up_once():
+    """Only where exactly what it has read is stored, of the same announcement, and only by one; the oldest are forgotten."""
+    left = contents.LeftChecks()
+    begun = begin(Spool(C), message()).items["k1234567"].begun
+    other = begin(Spool(C), message(data=b"y" * 100)).items["k1234567"].begun
+    for asked, read in ((begun, 61), (other, 60)):
+        left.keep(begun, 60, Check(begun))
+        assert left.take(asked, read) is None
+    check = Check(begun)
+    left.keep(begun, 60, check)
+    assert left.take(begun, 60) is check
+    assert left.take(begun, 60) is None
+    left.keep(begun, 60, check)
+    for at in range(contents.LEFT_MAX):
+        one = replace(begun, key=f"k{at}")
+        left.keep(one, 1, Check(one))
+    assert left.take(begun, 60) is None

@@ -100,6 +100,24 @@ def test_voice_time_stamps_serve_without_abs_send_time() -> None:
     assert estimate.queue_delay_s == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.parametrize(("said_until_s", "full_bps"), [(0.0, 42e3), (9.0, 102e3), (1.0, 42e3)])
+def test_what_is_carried_beside_the_media_counts_for_the_link(
+    said_until_s: float, full_bps: float
+) -> None:
+    """A link that is full of media and content has the rate of both; what was not said again for 2.5 s has ended."""
+    estimator = UplinkEstimator(20e3, 0.3, 0.0)
+    for i in range(300):
+        sent_at = i * 0.02  # 50 kbit/s
+        now = sent_at + max(0, i - 200) * 0.004  # from 4 s on a queue grows
+        if i % 50 == 0 and now < said_until_s:
+            estimator.carried_beside(60e3, now)
+        estimator.received(round(sent_at * (1 << 18)) & 0xFFFFFF, 81, now)
+        rate_bps = estimator.estimate(now).rate_bps
+        if i == 150:
+            assert rate_bps == pytest.approx(110e3 if said_until_s else 50e3, rel=0.1)
+    assert rate_bps == pytest.approx(full_bps, rel=0.1)
+
+
 def test_a_stream_that_ends_is_no_loss() -> None:
     """Totals that become smaller begin a new count."""
     estimator = UplinkEstimator(20e3, 0.3, 0.0)
