@@ -238,12 +238,18 @@ class Scene:
     """A server and the people around it."""
 
     def __init__(
-        self, playwright: Playwright, server: Server, folder: Path, lab: Lab | None
+        self,
+        playwright: Playwright,
+        server: Server,
+        folder: Path,
+        lab: Lab | None,
+        script: str = "",
     ) -> None:
         self._playwright = playwright
         self.server = server
         self._folder = folder
         self.lab = lab
+        self._script = script
         self._contexts: list[BrowserContext] = []
 
     async def browser(
@@ -271,7 +277,8 @@ class Scene:
         self._contexts.append(context)
         page = context.pages[0] if context.pages else await context.new_page()
         actor = Actor(page, context)
-        await context.add_init_script(_WATCH_CONNECTIONS)
+        for script in (_WATCH_CONNECTIONS, self._script):
+            await context.add_init_script(script)
         page.on(
             "console",
             lambda m: actor.said.append(m.text) if m.type in ("error", "warning") else None,
@@ -361,9 +368,13 @@ BACK_S = 5.0
 
 @contextlib.asynccontextmanager
 async def scene(
-    folder: Path, *, lab: Lab | None = None, settings: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    lab: Lab | None = None,
+    settings: Mapping[str, str] | None = None,
+    script: str = "",
 ) -> AsyncIterator[Scene]:
-    """Start a server (in the lab's city, if there is a lab) and yield a scene around it."""
+    """Start a server (in the lab's city, if there is a lab) and yield a scene around it; pages run ``script`` first."""
     data_dir = folder / "data"
     data_dir.mkdir()
     host = lab.city_address if lab is not None else "127.0.0.1"
@@ -372,7 +383,7 @@ async def scene(
     )
     server.start()
     async with async_playwright() as playwright:
-        stage = Scene(playwright, server, folder, lab)
+        stage = Scene(playwright, server, folder, lab, script)
         try:
             yield stage
         finally:

@@ -109,15 +109,8 @@ globalThis.WebSocket = class extends WithoutEars {
 @pytest.mark.slow
 async def test_what_the_specialist_wishes_reaches_the_relay(tmp_path: Path) -> None:
     """Detail, the voice alone, motion: each tap changes what the relay lets the patient's page send."""
-    async with scene(tmp_path) as stage:
-        doctor = await stage.specialist()
-        patient = await stage.browser("island")
-        await patient.context.add_init_script(_LIMITS)
-        await patient.page.goto(stage.server.facts["patient_url"])
-        await stage.join(patient)
-        await doctor.state("ringing", within_s=15)
-        await doctor.page.click("#accept")
-        await patient.state("in_call")
+    async with scene(tmp_path, script=_LIMITS) as stage:
+        patient, doctor = await stage.call()
 
         async def sends(what: str) -> None:
             await patient.page.wait_for_function(f"() => {what}", timeout=15_000)

@@ -129,15 +129,8 @@ async def test_a_photograph_arrives_whole_and_voice_goes_on(
 ) -> None:
     """Over 128 kbit/s, 650 ms and 1 % loss, with two outages: the same bytes, and the voices keep their aims beside them."""
     with Lab(LINK, seed=7) as lab:
-        async with scene(tmp_path, lab=lab) as stage:
-            doctor = await stage.specialist()
-            patient = await stage.browser("island")
-            await patient.context.add_init_script(_ANNOUNCED)
-            await patient.page.goto(stage.server.facts["patient_url"])
-            await stage.join(patient)
-            await doctor.state("ringing", within_s=15)
-            await doctor.page.click("#accept")
-            await patient.state("in_call")
+        async with scene(tmp_path, lab=lab, script=_ANNOUNCED) as stage:
+            patient, doctor = await stage.call()
             await meet(patient, doctor, within_s=40)
             ears = {"down": Ear(patient), "up": Ear(doctor)}
             listening = [asyncio.create_task(ear.listen()) for ear in ears.values()]

@@ -53,15 +53,7 @@ async def received(actor: Actor, seconds: float) -> dict[str, float]:
 
 async def direct_call(tmp_path: Path, lab: Lab) -> dict[str, Any]:
     """Make a call over the link; return what both received, what the queue dropped, and what both were told."""
-    async with scene(tmp_path, lab=lab, settings=SETTINGS) as stage:
-        open_browser = stage.browser
-
-        async def browser(end: Any, **given: Any) -> Actor:
-            actor = await open_browser(end, **given)
-            await actor.context.add_init_script(HEAR)
-            return actor
-
-        stage.browser = browser  # type: ignore[method-assign]
+    async with scene(tmp_path, lab=lab, settings=SETTINGS, script=HEAR) as stage:
         specialist = await stage.specialist()
         patient = await stage.patient()
         await specialist.state("ringing")

@@ -89,15 +89,7 @@ class Watched:
 
 async def measured_call(tmp_path: Path, lab: Lab, watched_s: float) -> Watched:
     """Wait for the patient's outlook, accept, and watch."""
-    async with scene(tmp_path, lab=lab) as stage:
-        open_browser = stage.browser
-
-        async def browser(end: Any, **given: Any) -> Actor:
-            actor = await open_browser(end, **given)
-            await actor.context.add_init_script(HEAR)
-            return actor
-
-        stage.browser = browser  # type: ignore[method-assign]
+    async with scene(tmp_path, lab=lab, script=HEAR) as stage:
         specialist = await stage.specialist()
         patient = await stage.patient()
         await patient.page.wait_for_function(

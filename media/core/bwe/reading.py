@@ -14,6 +14,9 @@ STEP_RATIO: Final = 0.7
 GROWING_RATIO: Final = 0.93
 SHRINKING_RATIO: Final = 1.08
 """Arrived over sent: jitter of 80 ms makes 5 % of noise over the window (`ArrivalMeter`)."""
+REPORTS_THRESHOLD_S: Final = 0.1
+"""Jitter of 80 ms moves one delay by 160 ms and the smallest of two by 50 ms, half of the time; each way, one round trip
+by 320 ms and the smallest of three by 100 ms."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -43,3 +46,28 @@ def is_pace_of_link(pace: Pace) -> bool:
     if pace.sent_bps <= 0:
         return False
     return not GROWING_RATIO < pace.arrived_bps / pace.sent_bps < SHRINKING_RATIO
+
+
+def of_reports(
+    octets: float,
+    span_s: float,
+    queue_s: float,
+    before_s: float,
+    response_s: float,
+    *,
+    overflow: bool,
+) -> Reading:
+    """Return what sums over a span say: what was sent follows from how the queue has grown.
+
+    Args:
+        octets: That arrived in the span.
+        span_s: Since the last report.
+        queue_s: Now.
+        before_s: The queue at the last report.
+        response_s: As in `Reading`.
+        overflow: As in `Reading`.
+    """
+    arrived_bps = octets * 8 / span_s
+    slope = max(-0.5, (queue_s - before_s) / span_s)
+    pace = Pace(arrived_bps, arrived_bps, arrived_bps * (1 + slope))
+    return Reading(pace, pace, queue_s, REPORTS_THRESHOLD_S, overflow, response_s)

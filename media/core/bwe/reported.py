@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from media.core.bwe.arrivals import Pace
 from media.core.bwe.capacity import Capacity, Phase
 from media.core.bwe.delay import DelayTracker
 from media.core.bwe.estimate import Estimate
 from media.core.bwe.losses import OVERFLOWS, LossMeter
-from media.core.bwe.reading import Reading
+from media.core.bwe.reading import of_reports
 from media.core.reports import RoundTrip
 
-THRESHOLD_S: Final = 0.1
-"""Jitter of 80 ms each way moves one round trip by 320 ms and the smallest of three by 100 ms."""
 RECENT: Final = 3
 """Round trips that the smallest is taken of."""
 CERTAIN_S: Final = 0.35
@@ -83,23 +80,20 @@ class ReportedDownlinkEstimator:
         self._recent = (*self._recent, way_s)[-RECENT:]
         if passed < TOGETHER_S:
             return
-        arrived_bps = self._octets * 8 / passed
-        self._octets = 0.0
+        octets, self._octets = self._octets, 0.0
         self._at = now
         before_s = self._queue_s
         self._queue_s = self._base.above_base(min(self._recent))
         newest_s = self._base.above_base(way_s)
         if newest_s > CERTAIN_S:
             self._queue_s = newest_s
-        slope = max(-0.5, (self._queue_s - before_s) / passed)
-        pace = Pace(arrived_bps, arrived_bps, arrived_bps * (1 + slope))
-        reading = Reading(
-            pace=pace,
-            quick=pace,
-            queue_s=self._queue_s,
-            threshold_s=THRESHOLD_S,
+        reading = of_reports(
+            octets,
+            passed,
+            self._queue_s,
+            before_s,
+            rtt_s + RECENT * passed,
             overflow=self._losses.overflows >= OVERFLOWS,
-            response_s=rtt_s + RECENT * passed,
         )
         if self._capacity.update(reading, now):
             self._base.clear()

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from media.core.bwe.arrivals import Pace
 from media.core.bwe.capacity import Capacity, Phase
 from media.core.bwe.delay import DelayTracker
 from media.core.bwe.estimate import Estimate
 from media.core.bwe.losses import OVERFLOWS, LossMeter
-from media.core.bwe.reading import Reading
+from media.core.bwe.reading import of_reports
 from media.core.reports import RoundTrip
 
-THRESHOLD_S: Final = 0.1
-"""Jitter of 80 ms moves a delay by 160 ms and the smallest of two by 50 ms, half of the time."""
 RECENT: Final = 2
 """Delays that the smallest is taken of. One more would be another second or two of a queue unseen."""
 CERTAIN_S: Final = 0.3
@@ -121,16 +118,13 @@ class ToldEstimator:
             return
         before_s = self._queue_s
         self._queue_s = self._queue(now)
-        arrived_bps = octets * 8 / span_s
-        slope = max(-0.5, (self._queue_s - before_s) / span_s)
-        pace = Pace(arrived_bps, arrived_bps, arrived_bps * (1 + slope))
-        reading = Reading(
-            pace=pace,
-            quick=pace,
-            queue_s=self._queue_s,
-            threshold_s=THRESHOLD_S,
+        reading = of_reports(
+            octets,
+            span_s,
+            self._queue_s,
+            before_s,
+            self._round_trip.smoothed_s + REPORTS * span_s,
             overflow=self._losses.overflows >= OVERFLOWS,
-            response_s=self._round_trip.smoothed_s + REPORTS * span_s,
         )
         if self._capacity.update(reading, now):
             self._delays.clear()
