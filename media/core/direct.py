@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from media.core.asking import GROWS_RATIO, KNOWN_RATIO, OPEN_RATIO, STEP_RATIO, THIN_RATIO, link_of
-from media.core.bwe.told import THRESHOLD_S, ToldEstimator
+from media.core.bwe.reading import REPORTS_THRESHOLD_S
+from media.core.bwe.told import ToldEstimator
 from media.core.direction import Direction
 from media.core.limits import START_BPS
 from media.core.rungs import Rung
@@ -91,7 +92,7 @@ class DirectWay:
     def _link(self, now: float) -> Link:
         estimate = self.estimator.estimate(now)
         link = link_of(estimate, self.estimator.silence_s)
-        if estimate.queue_delay_s > THRESHOLD_S or estimate.calm_s < CALM_S:
+        if estimate.queue_delay_s > REPORTS_THRESHOLD_S or estimate.calm_s < CALM_S:
             return link
         return self._wider(estimate, link, now)
 

@@ -27,7 +27,8 @@ from signalling.wire.base import FromServer
 from signalling.wire.terms import Route, SpecialistState
 from tests.browser import fake_patient as fp
 from tests.browser import fake_staff as fs
-from tests.support.relay_peer import LOOPBACK, relay, ticking, until
+from tests.support.relay_peer import LOOPBACK, relay, ticking
+from tests.support.until import until
 
 OPEN_BPS = 2_000_000.0
 """Of the links, as the room takes them: what it would tell the pages is not passed on."""

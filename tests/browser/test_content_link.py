@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from playwright.async_api import expect
 
 from tests.browser.scene import Actor, meet, scene
+from tests.browser.test_content import record
 from tests.link.lab import Lab
 from tests.link.profiles import link
 
@@ -196,3 +198,25 @@ async def test_on_rung_voice_pictures_come_now_and_then(tmp_path: Path) -> None:
             size = await doctor.page.eval_on_selector("#auto-still img", "i => i.naturalWidth")
             assert 160 <= size <= 320
             assert ear.good >= 0.97
+
+
+async def test_a_call_in_which_nobody_can_talk_offers_a_message(tmp_path: Path) -> None:
+    """On a link too thin for a voice, and in an outage of over a minute, the patient is asked to record; both are heard."""
+    with Lab(link("too_thin", 256, 128, 250, "A call that begins well."), seed=5) as lab:
+        async with scene(tmp_path, lab=lab) as stage:
+            patient, doctor = await stage.call()
+            await meet(patient, doctor, within_s=40)
+            heard = doctor.page.locator("[data-voice]")
+            asked = patient.page.locator("#word p")
+            lab.set("up", rate_bps=7_000)
+            await expect(asked).to_contain_text("terlalu lemah untuk berbicara", timeout=60_000)
+            await record(patient.page, "#speak", "#tape-stop", "#tape-send")
+            lab.set("up", rate_bps=128_000)
+            await expect(heard).to_have_count(1, timeout=60_000)
+            await expect(asked).to_be_hidden(timeout=60_000)
+            lab.blackout(80)
+            await expect(asked).to_contain_text("sudah lama terputus", timeout=75_000)
+            await record(patient.page, "#speak", "#tape-stop", "#tape-send")
+            await expect(heard).to_have_count(2, timeout=60_000)
+            await expect(asked).to_be_hidden(timeout=10_000)
+            await meet(patient, doctor, within_s=40)

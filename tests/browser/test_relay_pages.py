@@ -30,7 +30,7 @@ from tests.browser.relay_scene import Party, Relay, Seated
 from tests.link import namespaces
 from tests.link.lab import chromium_flags
 from tests.support.processes import free_port
-from tests.support.relay_peer import until
+from tests.support.until import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 

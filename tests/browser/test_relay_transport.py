@@ -26,7 +26,8 @@ from tests.browser.firefox import ADDRESS, Firefox, firefox, one_network
 from tests.browser.relay_page import RelayPage, chromium, content, hears, relay_page, sees
 from tests.link import namespaces
 from tests.support.processes import free_port
-from tests.support.relay_peer import relay, ticking, until
+from tests.support.relay_peer import relay, ticking
+from tests.support.until import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 

@@ -9,7 +9,8 @@ import pytest
 from signalling.store import redis_inbox
 from signalling.store.base import InboxId
 from tests.support.redis_server import RedisServer
-from tests.support.stores import RedisPlace, until
+from tests.support.stores import RedisPlace
+from tests.support.until import until
 
 pytestmark = pytest.mark.redis
 

@@ -18,7 +18,8 @@ from signalling.store.base import (
 )
 from signalling.store.embedded import EmbeddedStore
 from signalling.store.redis import RedisStore
-from tests.support.stores import Place, RedisPlace, until
+from tests.support.stores import Place, RedisPlace
+from tests.support.until import until
 
 STREAM = StreamId("consult:a")
 OWNER = OwnerId("consult:a")

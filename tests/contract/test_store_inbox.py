@@ -4,7 +4,7 @@
 import asyncio
 
 from signalling.store.base import InboxId, Store
-from tests.support.stores import until
+from tests.support.until import until
 
 ONE = InboxId("participant:one")
 TWO = InboxId("participant:two / 岛")

@@ -30,7 +30,8 @@ from signalling.store.base import (
 from signalling.store.embedded import EmbeddedStore
 from signalling.store.redis import RedisStore
 from tests.support.redis_server import RedisServer
-from tests.support.stores import MASTER_KEY, assert_nothing_leaked, take, until
+from tests.support.stores import MASTER_KEY, assert_nothing_leaked, take
+from tests.support.until import until
 
 pytestmark = pytest.mark.fault
 

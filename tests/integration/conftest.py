@@ -12,6 +12,8 @@ import pytest
 import uvloop
 
 from tests.support.clinic import Clinic, captured_log, config, open_clinic
+from tests.support.fake_relay import Page, Pages
+from tests.support.peer import Peer
 from tests.support.redis_server import RedisServer
 from tests.support.stores import assert_nothing_leaked
 
@@ -84,3 +86,16 @@ def pytest_asyncio_loop_factories(
     if item.path.name == "test_socket.py":
         loops["asyncio"] = asyncio.new_event_loop
     return loops
+
+
+@pytest.fixture
+async def pages() -> AsyncIterator[Pages]:
+    """Make pages that answer their legs."""
+    async with AsyncExitStack() as stack:
+
+        def make(peer: Peer, **given: Any) -> Page:
+            page = Page(peer, **given)
+            stack.push_async_callback(page.stop)
+            return page
+
+        yield make

@@ -20,7 +20,7 @@ from signalling.edge.clock import now
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import Clinic, config, open_clinic
 from tests.support.raw_socket import RawSocket
-from tests.support.stores import until
+from tests.support.until import until
 
 
 @pytest.fixture

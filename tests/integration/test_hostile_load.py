@@ -19,7 +19,7 @@ from tests.integration.conftest import OpenNode
 from tests.support.clinic import Clinic
 from tests.support.peer import SDP, Peer
 from tests.support.raw_socket import PING, RawSocket, frame
-from tests.support.stores import until
+from tests.support.until import until
 
 CALM_S = 0.25
 """An answer on a test machine that others use too; undisturbed it takes a millisecond."""

@@ -2,7 +2,7 @@
 """Two nodes on one Redis: who sits on which must not matter."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.support.clinic import QUICK, Call, Clinic, config, form, open_clinic
 from tests.support.fake_relay import FakeRelay, Page, first_legs, standby_legs
 from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
+from tests.support.until import until
 
 pytestmark = pytest.mark.redis
 
@@ -283,12 +284,6 @@ async def relayed(nodes: Nodes, relays: Sequence[FakeRelay], pages: list[Page]) 
         await side.wait_until(lambda s=side: first_legs(s))
     await until(lambda: sum(len(r.answers) for r in relays) == 2)
     return call
-
-
-async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:
-    async with asyncio.timeout(deadline_s):
-        while not condition():  # noqa: ASYNC110 - what a relay has, no message says
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from signalling.wire.ids import LegId
 from signalling.wire.legs import LegSeated, LegsMinted, RelayStatus, Seat
 from signalling.wire.messages import Error
 from tests.support.fake_node import FakeNode
-from tests.support.relay_peer import rtp, until
+from tests.support.relay_peer import rtp
 from tests.support.relay_process import TOKEN, Call, RelayProcess
+from tests.support.until import until
 
 
 @pytest.fixture

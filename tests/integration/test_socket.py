@@ -26,7 +26,7 @@ from tests.support.raw_socket import (
     RawSocket,
     frame,
 )
-from tests.support.stores import until
+from tests.support.until import until
 
 
 @dataclass

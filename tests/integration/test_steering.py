@@ -2,41 +2,26 @@
 """What a relay decides about people's links reaches whom it concerns, and what pages say of it reaches the relay."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from tests.support import content
 from tests.support.clinic import Call, Clinic
-from tests.support.fake_relay import FakeRelay, Page, first_legs
+from tests.support.fake_relay import FakeRelay, Page, Pages, first_legs, relayed_call
 from tests.support.peer import Peer
+from tests.support.until import until
 
 LIMITS: dict[str, Any] = {"videoMaxBps": 60_000, "ptimeMs": 60, "rung": "small", "reason": "rate"}
 
 
-async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:
-    """Wait until something holds that no one message says."""
-    async with asyncio.timeout(deadline_s):
-        while not condition():  # noqa: ASYNC110 - what a relay has, no message says
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
-async def relayed(clinic: Clinic) -> AsyncIterator[tuple[FakeRelay, Call]]:
+async def relayed(clinic: Clinic, pages: Pages) -> tuple[FakeRelay, Call]:
     """A relay, and a call over it."""
-    async with AsyncExitStack() as stack:
-        relay = await FakeRelay.start(clinic)
-        specialist = await clinic.specialist()
-        patient = await clinic.patient()
-        for side in (patient, specialist):
-            stack.push_async_callback(Page(side).stop)
-        call = await clinic.connect(patient, specialist)
-        for side in (patient, specialist):
-            await side.wait_until(lambda s=side: first_legs(s))  # type: ignore[misc]
-        await until(lambda: len(relay.seats) == 2 and relay.forwarding.get(call.consult))
-        yield relay, call
+    relay = await FakeRelay.start(clinic)
+    call = await relayed_call(clinic, pages)
+    await until(lambda: len(relay.seats) == 2 and relay.forwarding.get(call.consult))
+    return relay, call
 
 
 def leg_of(relay: FakeRelay, peer: Peer) -> str:

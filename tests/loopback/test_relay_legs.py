@@ -18,8 +18,9 @@ from media.relay.ice import TRIAL_S
 from media.relay.leg import Ending, LegState
 from media.relay.path import Weight
 from media.relay.port import PortFull, PortSettings
-from tests.support.relay_peer import Peer, check, connected, relay, rtp, ticking, until
+from tests.support.relay_peer import Peer, check, connected, relay, rtp, ticking
 from tests.support.rtp_packets import vp8
+from tests.support.until import until
 
 A = (0x1111, 0x2222, 0x3333)
 B = (0x4444, 0x5555, 0x6666)

@@ -9,7 +9,8 @@ from aioice import stun
 from media.relay import tcp
 from media.relay.drops import Drop
 from media.relay.path import Weight
-from tests.support.relay_peer import Peer, check, connected, relay, rtp, until
+from tests.support.relay_peer import Peer, check, connected, relay, rtp
+from tests.support.until import until
 
 
 def framed(data: bytes) -> bytes:

@@ -13,7 +13,8 @@ from media.relay.datagrams import Singles
 from media.relay.drops import Drop
 from media.relay.path import Weight
 from media.relay.port import PortSettings
-from tests.support.relay_peer import LOOPBACK, connected, relay, rtp, until
+from tests.support.relay_peer import LOOPBACK, connected, relay, rtp
+from tests.support.until import until
 
 SOME = 2_000
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from media.relay.port import RelayPort
 from media.relay.ticker import LONGEST_S, SHARES, TICK_S, Ticker
-from tests.support.relay_peer import relay, until
+from tests.support.relay_peer import relay
+from tests.support.until import until
 
 SOME = 2_000
 

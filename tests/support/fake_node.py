@@ -27,7 +27,7 @@ from signalling.wire.legs import (
     Seat,
 )
 from signalling.wire.messages import ClientMessage, Hello, Welcome
-from tests.support.relay_peer import until
+from tests.support.until import until
 
 M = TypeVar("M")
 

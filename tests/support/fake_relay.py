@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from auth import tokens
 from auth.roles import Role
 from auth.tokens import Audience, Claims
 from signalling.edge.clock import now
-from tests.support.clinic import Clinic
+from tests.support.clinic import Call, Clinic
 from tests.support.peer import Message, Peer
 
 GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
@@ -231,3 +232,19 @@ def first_legs(peer: Peer) -> list[Message]:
 def standby_legs(peer: Peer) -> list[Message]:
     """Return the standby legs that a page was given."""
     return [m for m in peer.of("leg") if m.get("standby")]
+
+
+Pages = Callable[..., Page]
+"""Makes pages that answer their legs."""
+
+
+async def relayed_call(clinic: Clinic, pages: Pages, specialist: Peer | None = None) -> Call:
+    """Bring up a call whose legs are connected."""
+    specialist = specialist or await clinic.specialist()
+    pages(specialist)
+    patient = await clinic.patient()
+    pages(patient)
+    call = await clinic.connect(patient, specialist)
+    for side in (patient, specialist):
+        await side.wait_until(lambda s=side: first_legs(s))
+    return call

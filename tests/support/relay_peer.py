@@ -20,6 +20,7 @@ from media.relay.ice import Credentials
 from media.relay.leg import Leg
 from media.relay.port import MediaWanted, PortSettings, RelayPort
 from media.relay.room import Room
+from tests.support.until import until
 
 LOOPBACK = PortSettings(host="127.0.0.1")
 DEADLINE_S = 10.0
@@ -204,14 +205,6 @@ class Peer:
                 self.rtcp_in.append(self.keys.inbound.unprotect_rtcp(data))
             else:
                 self.rtp_in.append(self.keys.inbound.unprotect(data))
-
-
-async def until(condition: Callable[[], object], within_s: float = DEADLINE_S) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

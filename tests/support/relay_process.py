@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.fake_node import FakeNode
-from tests.support.relay_peer import Peer, rtp, until
+from tests.support.relay_peer import Peer, rtp
 from tests.support.serving import environment
+from tests.support.until import until
 
 READY_S = 50.0
 TOKEN = "not-a-token-that-any-node-would-take"

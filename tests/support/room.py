@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -186,3 +187,9 @@ class House:
         for _ in range(round(seconds * 100)):
             self.now += 0.01
             self.room.tick(self.now)
+
+
+def continuous(packets: list[RtpPacket]) -> bool:
+    """Tell whether each packet's number follows on the one before."""
+    numbers = [packet.sequence_number for packet in packets]
+    return all((b - a) & 0xFFFF == 1 for a, b in itertools.pairwise(numbers))

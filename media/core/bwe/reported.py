@@ -80,7 +80,7 @@ class ReportedDownlinkEstimator:
         self._recent = (*self._recent, way_s)[-RECENT:]
         if passed < TOGETHER_S:
             return
-        octets, self._octets = self._octets, 0.0
+        arrived, self._octets = self._octets, 0.0
         self._at = now
         before_s = self._queue_s
         self._queue_s = self._base.above_base(min(self._recent))
@@ -88,7 +88,7 @@ class ReportedDownlinkEstimator:
         if newest_s > CERTAIN_S:
             self._queue_s = newest_s
         reading = of_reports(
-            octets,
+            arrived,
             passed,
             self._queue_s,
             before_s,

@@ -24,6 +24,8 @@ import {Late} from "./patient_late.js";
 const CALL = ["in_call", "interrupted"];
 const WAITS = ["waiting", "ringing", "callback"];
 const STEPS = ["intake", "signs", "consent"];
+/** A connection over a thin link, and the link probe's 6 s (`media.core.link_probe`): by then its word has come or won't. */
+const SURVEY_MS = 12_000;
 
 const title = document.title;
 const door = new Door(() => session.start());
@@ -32,7 +34,11 @@ const session = new Session({
   getToken: (expired) => door.token(expired),
   onchange: () => render(),
   ontrack: (kind, track) => media?.receive(kind, track),
-  onmessage: (message) => (status ? status.receive(message) : missed.push(message)),
+  onmessage: (message) => {
+    if (message.type === "outlook") latest.start();
+    if (status) status.receive(message);
+    else missed.push(message);
+  },
   storage: globalThis.localStorage,
 });
 /** The person's devices and the other side's picture, as soon as that part of the page is there. @type {Media | null} */
@@ -123,8 +129,10 @@ function render() {
   if (media && !more) {
     more = true; // not before the tap that joins, and not beside what calls need
     later.start();
-    latest.start();
+    // Who waits has their link measured now: 10 KB beside that would hide what it carries.
+    setTimeout(() => latest.start(), SURVEY_MS);
   }
+  if (more && !waits) latest.start();
   renderEmergency();
   extra?.render(state);
   if (waits) renderWait(view);

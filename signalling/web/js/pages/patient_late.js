@@ -20,6 +20,7 @@ export class Late {
   #options;
   #tries = 0;
   #there = false;
+  #asked = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -33,8 +34,10 @@ export class Late {
     globalThis.addEventListener?.("online", () => this.#tries && this.#try());
   }
 
-  /** Begins when the page has been painted once, or when it could have been. */
+  /** Begins when the page has been painted once, or when it could have been; once. */
   start() {
+    if (this.#asked) return;
+    this.#asked = true;
     globalThis.requestAnimationFrame?.(() => setTimeout(() => this.#tries || this.#try()));
     setTimeout(() => this.#tries || this.#try(), LATE_RETRY_FIRST_MS); // a hidden page is not painted
   }
