@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
-from typing import get_args
 
 from media.control import Order
 from media.core.ladder import Reason
@@ -33,7 +32,7 @@ from media.relay.room import Room
 from media.relay.survey import DARK_S, Known, Survey
 from media.relay.ticker import Ticker
 from media.relay.trace import Trace
-from signalling.wire import legs as wire
+from media.told_limits import BY_NAME, on_wire, whole_ms
 from signalling.wire.base import FromClient
 from signalling.wire.legs import (
     CarriedBeside,
@@ -68,16 +67,8 @@ CONSULTS_MAX = 2_000
 """Consults that forwarding was asked for before anybody sat in them."""
 LINKS_S = 5
 """Between two messages about a leg's link, in sweeps: a word about a call is made of 5 s."""
-MS_MAX = 3_600_000
 SEATS_PER_MESSAGE = 64
 
-_PLAIN = [
-    each
-    for each in wire.Limits.__struct_fields__
-    if each not in ("rung", "reason", "whose", "brake")
-]
-_RUNGS: dict[Rung, wire.RungName] = dict(zip(Rung, get_args(wire.RungName), strict=True))
-_BY_NAME = {name: rung for rung, name in _RUNGS.items()}
 _SOMETIME = 1
 """A message's id is given when it is sent."""
 
@@ -433,7 +424,7 @@ class Seating:
             seated.survey.stop()
             seated.survey = None
         rtt_s = said.rtt_ms / 1e3
-        up = Start(_BY_NAME[said.rung], float(said.up_bps), 0.0, rtt_s)
+        up = Start(BY_NAME[said.rung], float(said.up_bps), 0.0, rtt_s)
         # What comes down is decided by who sends it.
         down = Start(Rung.OPEN, float(said.down_bps), 0.0, rtt_s)
         self.rooms[seated.seat.consult].known(said.leg, up, down)
@@ -498,23 +489,7 @@ class Seating:
         task.add_done_callback(self._releasing.discard)
 
     def _limits(self, name: str, limits: Limits) -> None:
-        brake = limits.brake
-        thresholds = None
-        if brake is not None:
-            thresholds = wire.Brake(
-                no_report_ms=_whole_ms(brake.no_report_s),
-                round_trip_ms=_whole_ms(brake.round_trip_s),
-                polls=brake.polls,
-                poll_ms=_whole_ms(brake.poll_s),
-            )
-        said = wire.Limits(
-            **{each: getattr(limits, each) for each in _PLAIN},
-            rung=_RUNGS[limits.rung],
-            reason=limits.reason.value,
-            whose=limits.whose.value if limits.whose is not None else None,
-            brake=thresholds,
-        )
-        self._tell(LimitLeg(id=_SOMETIME, leg=name, limits=said))
+        self._tell(LimitLeg(id=_SOMETIME, leg=name, limits=on_wire(limits, limits.whose)))
 
     def _flowing(self, name: str) -> None:
         self._tell(LegState(id=_SOMETIME, leg=name, state="flowing"))
@@ -589,11 +564,7 @@ def _link(leg: LegCounts) -> LegLink:
 
 
 def _ms(span_s: float | None) -> int | None:
-    return None if span_s is None else _whole_ms(span_s)
-
-
-def _whole_ms(span_s: float) -> int:
-    return min(MS_MAX, max(0, round(span_s * 1_000)))
+    return None if span_s is None else whole_ms(span_s)
 
 
 def _ignore(leg: Leg) -> None:

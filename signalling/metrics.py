@@ -11,7 +11,7 @@ so the number of series is known before the first patient comes. An unknown labe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -60,8 +60,10 @@ StoreOperation = Literal[
 Page = Literal["patient", "specialist", "operator"]
 ContentStage = Literal["begun", "completed", "abandoned"]
 
-ENDINGS = (*Outcome, ConsultState.ABANDONED, ConsultState.EXPIRED)
-"""How a consult can be over: an outcome, or a terminal state that has none."""
+Answered: TypeAlias = Literal["answered"]
+ENDINGS = (*Outcome, ConsultState.ABANDONED, ConsultState.EXPIRED, *get_args(Answered))
+"""How a consult can be over: an outcome, or a terminal state that has none; a promised call-back that was answered by message
+ends as ``answered``, one that nobody kept as ``expired``."""
 MESSAGE_TYPES = tuple(messages.TAGS.values())
 FORWARDED_TYPES = ("description", "candidate")
 
@@ -404,8 +406,8 @@ class Metrics:
         """A call was put on hold, or taken up again by who had done so."""
         self.holds.labels(stage).inc()
 
-    def consult_ended(self, ending: Outcome | ConsultState) -> None:
-        """A consult is over, with an outcome, abandoned or expired."""
+    def consult_ended(self, ending: Outcome | ConsultState | Answered) -> None:
+        """A consult is over, with an outcome, abandoned, answered by message, or expired."""
         self.consults_ended.labels(ending).inc()
 
     def chat_line(self) -> None:

@@ -110,6 +110,9 @@ class QualityMetrics:
                 self.seconds.labels(word, whose)
         for reason in get_args(IgnoredReason):
             self.ignored.labels(reason)
+        for rung in get_args(RungName):
+            for why in get_args(RungReason):
+                self.moves.labels(rung, why)
         for histogram in (
             self.score,
             self.concealed,

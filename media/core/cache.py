@@ -52,7 +52,7 @@ class PacketCache:
     age_s: float
     """May be changed at any time."""
     repeats: int
-    """Requests ignored because the answer to an earlier one was still on its way."""
+    """Requests ignored: it has come, or the answer to an earlier one was still on its way."""
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY, age_s: float = MAX_AGE_S) -> None:
         """Make an empty cache of at most so many packets, none of them older than `age_s`."""

@@ -7,7 +7,7 @@ is sent must fit all of them, each with the redundancy and the repairs that its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -53,9 +53,9 @@ BETTER_SHARE: Final = 0.8
 ONE_COPY_RATIO: Final = 1.5
 """More than one copy costs by the rate that was asked for (speech fills 0.9 of it), and less than two."""
 STILL_BYTES: Final = 6_000
-"""A still of about 320x240 in WebP, chosen: 4.8 kbit/s each 10 s."""
-STILL_S: Final = 10.0
+"""A still of about 320x240 as JPEG (`stills.js`), chosen: 3.2 kbit/s each 15 s."""
 LATE_STILL_S: Final = 15.0
+"""The longest time between two, where there is little room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class Link:
     queue_s: float = 0.0
     silence_s: float = 0.0
     """Since anything was heard of what arrives there."""
+    beside_bps: float = 0.0
+    """What of the rate content takes that comes beside the media: nothing climbs on it."""
 
 
 Path = tuple[Link, ...]
@@ -163,6 +165,13 @@ def short_link(
         if least_bps(rung, wish, link, copy=copies[index]) > share * link.rate_bps:
             return index
     return None
+
+
+def spare(path: Path) -> Path:
+    """Return links without what content takes of them now: who climbs on that fills them, and content only notices later."""
+    if not any(link.beside_bps for link in path):
+        return path
+    return tuple(replace(link, rate_bps=link.rate_bps - link.beside_bps) for link in path)
 
 
 def fit(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_KEPT: Final = 1_024
 """Packets that no feedback has spoken of: 4 s at 2.5 Mbit/s."""
+MAX_LOST: Final = 256
+"""Lost and not sent again, for want of room on the link: a browser may ask for them. As many as `media.core.nack` remembers."""
 SLACK_ROUND_TRIPS: Final = 1.5
 SLACK_S: Final = 0.2
 """When a repetition that no feedback speaks of may be asked for again: a feedback interval more than its answer takes."""
@@ -25,7 +27,7 @@ SLACK_S: Final = 0.2
 class InAir:
     """The picture of one leg that gives feedback."""
 
-    __slots__ = ("_again_at", "_newest", "_picture")
+    __slots__ = ("_again_at", "_lost", "_newest", "_picture")
 
     def __init__(self) -> None:
         """Begin with nothing sent."""
@@ -35,6 +37,8 @@ class InAir:
         """Of each picture's number on its way, the transport-wide number that it was last sent with."""
         self._again_at: dict[int, float] = {}
         """Of those that were sent again, when."""
+        self._lost: dict[int, None] = {}
+        """Told to be lost, and not sent again since."""
 
     def sent(self, transport: int, number: int) -> None:
         """Note a packet that goes out for the first time (hot path)."""
@@ -48,6 +52,7 @@ class InAir:
         """Note a packet's repetition."""
         self.sent(transport, number)
         self._again_at[number] = now
+        self._lost.pop(number, None)
 
     def told(self, feedback: TransportFeedback) -> list[int]:
         """Take a feedback; return the picture's numbers that are lost and not on their way again."""
@@ -59,13 +64,16 @@ class InAir:
                 continue
             if at is None and self._newest.get(number) == transport:
                 lost.append(number)
+                self._lost[number] = None
             self._forget(transport)
+        while len(self._lost) > MAX_LOST:
+            del self._lost[next(iter(self._lost))]
         return lost
 
     def asked(self, number: int, rtt_s: float, now: float) -> bool:
         """Return whether what a browser asks for is to be sent: not if it has come, or its repetition may still come."""
         if number not in self._newest:
-            return False
+            return number in self._lost  # there was no room to send it again
         again_at = self._again_at.get(number)
         return again_at is None or now - again_at >= SLACK_ROUND_TRIPS * rtt_s + SLACK_S
 
@@ -74,6 +82,7 @@ class InAir:
         self._picture.clear()
         self._newest.clear()
         self._again_at.clear()
+        self._lost.clear()
 
     def _forget(self, transport: int) -> None:
         number = self._picture.pop(transport)

@@ -126,7 +126,7 @@ class InboundStream:
         if index < 0:
             return ()
         nacks = self.nacks
-        if index == nacks.next_index:
+        if index == nacks.next_index and not nacks.guessed:
             nacks.next_index = index + 1
         else:
             nacks.received(index, now)

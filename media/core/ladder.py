@@ -29,6 +29,7 @@ from media.core.fit import (
     least_bps,
     protected,
     short_link,
+    spare,
 )
 from media.core.redundancy import REPAIR_RTT_S
 from media.core.rungs import Rung, Wish
@@ -435,7 +436,7 @@ def _next_fits(state: State, path: Path) -> bool:
     # With all copies that may soon be wanted, or a little more loss takes the rung away again.
     soon = protected(path, (True,) * len(path))
     copies = tuple(a or b for a, b in zip(soon, state.protected, strict=True))
-    rung, wish = Rung(state.rung + 1), state.wish
+    rung, wish, path = Rung(state.rung + 1), state.wish, spare(path)
     if short_link(rung, wish, path, (False,) * len(path), share) is not None:
         return False
     share = COPIES_ENTER_SHARE if rung <= Rung.GLIMPSE else STAY_SHARE
@@ -545,6 +546,9 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
         return state, None
     sending = state.sending
     target = fit(state.rung, state.wish, path, state.protected, sending)
+    if path[0].beside_bps and target.wire_bps(path[0]) > sending.wire_bps(path[0]):
+        lower = fit(state.rung, state.wish, spare(path), state.protected, sending)
+        target = lower if lower.wire_bps(path[0]) > sending.wire_bps(path[0]) else sending
     if target == sending:
         return replace(state, asked=False) if state.asked else state, None
     if state.asked:

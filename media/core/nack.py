@@ -35,11 +35,10 @@ MAX_MISSING: Final = 256
 
 
 class _Missing:
-    __slots__ = ("guessed", "noticed_at", "requested_at", "requests")
+    __slots__ = ("noticed_at", "requested_at", "requests")
 
-    def __init__(self, noticed_at: float, *, guessed: bool = False) -> None:
+    def __init__(self, noticed_at: float) -> None:
         self.noticed_at = noticed_at
-        self.guessed = guessed
         self.requested_at = 0.0
         self.requests = 0
 
@@ -47,8 +46,10 @@ class _Missing:
 class NackScheduler:
     """What is missing of one received stream and when to ask for it."""
 
-    __slots__ = ("_missing", "next_index", "reorder_s", "requested")
+    __slots__ = ("_missing", "guessed", "next_index", "reorder_s", "requested")
 
+    guessed: dict[int, _Missing]
+    """From `next_index` on: said to be lost by `lacks`, if they were sent at all."""
     next_index: int
     """Of the packet that comes next if nothing is missing; -1 before the first."""
     reorder_s: float
@@ -58,31 +59,40 @@ class NackScheduler:
 
     def __init__(self) -> None:
         self._missing: dict[int, _Missing] = {}
+        self.guessed: dict[int, _Missing] = {}
         self.next_index = -1
         self.reorder_s = MIN_REORDER_S
         self.requested = 0
 
     def __len__(self) -> int:
-        return len(self._missing)
+        return len(self._missing) + len(self.guessed)
 
     def received(self, index: int, now: float) -> None:
         """Note that a packet came, by whatever way (hot path)."""
+        guessed = self.guessed
         if index == self.next_index:
             self.next_index = index + 1
+            if guessed:
+                guessed.pop(index, None)
             return
         expected = self.next_index
         if index < expected:
             missing = self._missing.pop(index, None)
-            if missing is not None and not missing.requests and not missing.guessed:
+            if missing is not None and not missing.requests:
                 late_s = now - missing.noticed_at
                 self.reorder_s = min(MAX_REORDER_S, max(self.reorder_s, 1.25 * late_s))
             return
         self.next_index = index + 1
         if expected < 0 or index - expected > MAX_GAP:
+            guessed.clear()
             return
         self.reorder_s = max(MIN_REORDER_S, self.reorder_s * REORDER_DECAY)
         for lost in range(expected, index):
-            self._missing[lost] = _Missing(now)
+            self._missing[lost] = found = _Missing(now)
+            if guessed and (asked := guessed.pop(lost, None)) is not None:
+                # A guess may have been asked for before it was sent: once more, when an answer should have come.
+                found.requests, found.requested_at = min(1, asked.requests), asked.requested_at
+        guessed.clear()
         while len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]
 
@@ -90,13 +100,14 @@ class NackScheduler:
         """Take it that so many packets after the newest were sent and haven't come (`media.core.absent`)."""
         if self.next_index < 0:
             return
-        for index in range(self.next_index, self.next_index + count):
-            self._missing[index] = _Missing(now, guessed=True)
-        self.next_index += count
+        first = max(self.guessed, default=self.next_index - 1) + 1
+        for index in range(first, min(first + count, self.next_index + MAX_GAP)):
+            self.guessed[index] = _Missing(now)
 
     def restart(self) -> None:
         """Ask for nothing that was sent until now."""
         self._missing.clear()
+        self.guessed.clear()
         self.next_index = -1
 
     def settle(self, index: int) -> None:
@@ -120,8 +131,10 @@ class NackScheduler:
         numbers: list[int] = []
         spacing = max(MIN_SPACING_S, SPACING_ROUND_TRIPS * rtt_s)
         gone: list[int] = []
-        for index, missing in self._missing.items():
-            if missing.requests:
+        for index, missing in (*self._missing.items(), *self.guessed.items()):
+            if missing.requests == MAX_REQUESTS:
+                ready_at = missing.noticed_at + wait_s  # a guess is remembered so long
+            elif missing.requests:
                 ready_at = missing.requested_at + spacing
             else:
                 ready_at = missing.noticed_at + self.reorder_s
@@ -135,9 +148,10 @@ class NackScheduler:
             missing.requests += 1
             missing.requested_at = now
             numbers.append(index & MASK_16)
-            if missing.requests == MAX_REQUESTS:
+            if missing.requests == MAX_REQUESTS and index in self._missing:
                 gone.append(index)
         for index in gone:
-            del self._missing[index]
+            if self._missing.pop(index, None) is None:
+                del self.guessed[index]
         self.requested += len(numbers)
         return numbers

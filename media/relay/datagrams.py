@@ -76,7 +76,7 @@ class Wire(Protocol):
 
 def wire(made: socket.socket, drops: Drops) -> Wire:
     """Return the best there is for this system."""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and sys.maxsize > 2**32:  # the views below are of 64 bits
         try:
             return Batches(made, drops)
         except (ImportError, AttributeError, OSError):  # another C library

@@ -389,7 +389,15 @@ class Room:
         told = direction.told
         rung = min((seat.up_rung, *(each.down_rung for each in watchers)))
         limits = direction.begin(rung, path, seat.rtt.base_s, now)
-        return limits if told is None or limits.differs(told) or limits.drifted(told) else None
+        if (
+            told is None
+            or limits.differs(told)
+            or limits.drifted(told)
+            or limits.brake != told.brake
+        ):
+            return limits
+        direction.told = told
+        return None
 
     # -- What is known ---------------------------------------------------------------------------------------------
 

@@ -515,7 +515,8 @@ class Seat:
     def up_link(self, now: float) -> Link:
         """Return what the ladder is to know of the way from the browser."""
         silence_s = now - self.heard_at if self.sources else 0.0
-        return link_of(self.up.estimate(now), silence_s)
+        beside_bps = self.up.watch.beside_bps(now)
+        return link_of(self.up.estimate(now), silence_s, beside_bps=beside_bps)
 
     def down_link(self, now: float) -> Link:
         """Return what the ladder is to know of the way to the browser."""

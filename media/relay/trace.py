@@ -67,6 +67,7 @@ class Trace:
                     link.rtt_s,
                     link.queue_s,
                     link.silence_s,
+                    link.beside_bps,
                 ]
                 for link in path
             ],

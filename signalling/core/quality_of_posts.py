@@ -43,6 +43,7 @@ class PostsQuality:
         start = now - now % SPAN_S
         if not spans or spans[-1][0] != start:
             spans.append([start, 0.0, 0.0])
+            _shorten(spans, now)
         spans[-1][1] += seconds
         if word in POOR:
             spans[-1][2] += seconds
@@ -64,7 +65,11 @@ class PostsQuality:
     def _forget(self, now: float) -> None:
         """Forget what is older than the window."""
         for post, spans in list(self._posts.items()):
-            while spans and spans[0][0] < now - WINDOW_S:
-                spans.popleft()
+            _shorten(spans, now)
             if not spans:
                 del self._posts[post]
+
+
+def _shorten(spans: deque[list[float]], now: float) -> None:
+    while spans and spans[0][0] < now - WINDOW_S:
+        spans.popleft()

@@ -32,7 +32,6 @@ COUNTS: Mapping[type[ev.Event], Callable[[Metrics, Any], None]] = {
     ev.CallbackPromised: lambda metrics, _: metrics.callback("promised"),
     ev.Answered: lambda metrics, _: metrics.callback("answered"),
     ev.CallbackOverdue: lambda metrics, _: metrics.callback("overdue"),
-    ev.Expired: lambda metrics, _: metrics.consult_ended(ConsultState.EXPIRED),
     ev.Ended: lambda metrics, event: metrics.consult_ended(event.outcome),
     ev.Abandoned: _abandoned,
 }
@@ -62,6 +61,9 @@ class Census:
             count = COUNTS.get(type(event))
             if count is not None:
                 count(self._metrics, event)
+            if isinstance(event, ev.Expired):
+                answered = step.consult.answered_at is not None
+                self._metrics.consult_ended("answered" if answered else ConsultState.EXPIRED)
             if isinstance(event, ev.Accepted):
                 urgency, since = step.consult.urgency, step.consult.since
                 if urgency is not None and since is not None:

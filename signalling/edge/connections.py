@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import msgspec
 
 from auth.roles import Role
+from signalling.core import events as ev
 from signalling.core.lifecycle import Consult
 from signalling.edge.socket import Socket
 from signalling.store.base import InboxId, Lease, Store, StoreError
@@ -37,6 +38,11 @@ RENEW_S = 15.0
 def patient_of(consult: ConsultId) -> ParticipantId:
     """Return the participant id of a consult's patient."""
     return ParticipantId(f"p_{consult}")
+
+
+def participant_of(consult: Consult, role: str) -> ParticipantId:
+    """Return the participant id of one side of a consult; empty for a specialist where there is none."""
+    return patient_of(consult.id) if role == ev.PATIENT else ParticipantId(consult.specialist or "")
 
 
 def here(participant: ParticipantId) -> str:
@@ -356,10 +362,10 @@ class Connections:
                     if remote is not None and remote.who == notice.who:
                         connection.remote_peer = None
                     self.on_notice(participant, notice)
-                case WantLeg() | LegFor() | AnswerFor() | TroubleFor() | BrakedFor() | WishFor():
-                    self.on_leg_notice(connection, notice)
                 case ReceptionOf() | LinkOf() | WordOf() | WayOf():
                     self._take_figures(connection, notice)
+                case _ if isinstance(notice, LegNotice):
+                    self.on_leg_notice(connection, notice)
                 case _:
                     pass
 

@@ -131,7 +131,7 @@ class Contents:
         self._left = LeftChecks()
         self._inflows: dict[Connection, Inflow] = {}
         self.on_inflow: Callable[[Connection, ConsultId, int], None] = lambda _c, _i, _b: None
-        """Called each second while pieces come in, with what they take of the link in bit/s."""
+        """Called each second while pieces come in, with what they take of the link in bit/s, and with 0 when all are there."""
 
     # -- coming in ---------------------------------------------------------------------------------------------------
 
@@ -385,7 +385,10 @@ class Contents:
 
     def _close(self, upload: _Upload, code: Code | None) -> None:
         upload.stop()
-        self._uploads.get(upload.connection, {}).pop(upload.handle, None)
+        mine = self._uploads.get(upload.connection, {})
+        mine.pop(upload.handle, None)
+        if not mine and self._inflows.pop(upload.connection, None) is not None:
+            self.on_inflow(upload.connection, upload.begun.consult, 0)
         upload.connection.send(wire.ContentClosed(upload.handle, code))
 
     def gone(self, connection: Connection) -> None:

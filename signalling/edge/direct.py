@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
@@ -19,10 +19,11 @@ from media.core.direct import DirectWay
 from media.core.ladder import Move
 from media.core.limits import START_BPS
 from media.core.limits import Limits as Decided
-from media.core.rungs import Rung, Wish
+from media.core.rungs import Wish
+from media.told_limits import NAMES, on_wire
 from signalling.core import events as ev
 from signalling.core.lifecycle import CALL, Consult
-from signalling.edge.connections import Connection, Connections, Forward, WayOf, patient_of
+from signalling.edge.connections import Connection, Connections, Forward, WayOf, participant_of
 from signalling.edge.ledger import Ledger, Step
 from signalling.edge.push import Push
 from signalling.edge.quality import is_side
@@ -38,12 +39,6 @@ from signalling.wire.ids import ConsultId, LegId, ParticipantId
 SIDES = (ev.PATIENT, ev.SPECIALIST)
 NO_LEG = LegId("")
 """What ``limits`` name on route ``direct``."""
-_PLAIN = (
-    "video_max_bps", "video_max_height", "video_max_fps", "audio_max_bps", "ptime_ms", "fec", "dtx", "red", "detail",
-    "stills_bps",
-)  # fmt: skip
-"""Fields that limits have in the ladder as on the wire."""
-_RUNGS: dict[Rung, legs.RungName] = dict(zip(Rung, get_args(legs.RungName), strict=True))
 
 
 @dataclass(slots=True)
@@ -85,7 +80,7 @@ class Direct:
         elif before is not None and not is_direct(before):
             call = self._calls[consult.id] = DirectCall()
             for role in SIDES:
-                if _participant(consult, role) in self._connections:
+                if participant_of(consult, role) in self._connections:
                     self._begin(call, consult, role, START_BPS, _time())
 
     def came(self, connection: Connection, consult: Consult) -> None:
@@ -171,7 +166,7 @@ class Direct:
         if counted.delay_s is not None:
             incoming.estimator.measured_delay(counted.delay_s, now)
         incoming.counted(span_s, counted.received_octets, counted.expected, counted.received, now)
-        if counted.braked and _participant(consult, role) in self._connections:
+        if counted.braked and participant_of(consult, role) in self._connections:
             self._tell(call, consult, role, *outgoing.braked(now))
         for each in SIDES:
             self._decide(call, consult, each, now)
@@ -196,7 +191,7 @@ class Direct:
     def _decide(self, call: DirectCall, consult: Consult, role: str, now: float) -> None:
         """Decide for a person of this node; what a page was told by another node holds until both sides have reported."""
         way = call.ways[role]
-        if _participant(consult, role) not in self._connections or not way.is_measured:
+        if participant_of(consult, role) not in self._connections or not way.is_measured:
             return
         if way.direction.state is None:
             self._tell(call, consult, role, way.begin(now), None)
@@ -212,17 +207,17 @@ class Direct:
         move: Move | None,
     ) -> None:
         if move is not None:
-            self._metrics.direct_moved(_RUNGS[move.after], move.reason.value)
+            self._metrics.direct_moved(NAMES[move.after], move.reason.value)
         if limits is None:
             return
-        said = legs.LegLimits(consult.id, NO_LEG, _on_wire(limits))
+        said = legs.LegLimits(consult.id, NO_LEG, on_wire(limits, None))
         call.told[role] = said
-        self._say(_participant(consult, role), said)
+        self._say(participant_of(consult, role), said)
         link = legs.PeerLink(consult.id, said.limits.rung, said.limits.reason)
         before = call.peer_links.get(role)
         if before is None or before.rung != link.rung:
             call.peer_links[role] = link
-            self._say(_participant(consult, _other(role)), link)
+            self._say(participant_of(consult, _other(role)), link)
 
     def _say(self, participant: ParticipantId, message: FromServer) -> None:
         if (connection := self._connections.get(participant)) is not None:
@@ -239,31 +234,8 @@ def is_direct(consult: Consult) -> bool:
     return consult.state in CALL and not consult.relay
 
 
-def _participant(consult: Consult, role: str) -> ParticipantId:
-    return patient_of(consult.id) if role == ev.PATIENT else ParticipantId(consult.specialist or "")
-
-
 def _other(role: str) -> str:
     return ev.SPECIALIST if role == ev.PATIENT else ev.PATIENT
-
-
-def _on_wire(limits: Decided) -> legs.Limits:
-    """Return limits as they are told. One link from page to page: whose end of it is weak nobody knows."""
-    brake = limits.brake
-    thresholds = None
-    if brake is not None:
-        thresholds = legs.Brake(
-            no_report_ms=round(brake.no_report_s * 1_000),
-            round_trip_ms=round(brake.round_trip_s * 1_000),
-            polls=brake.polls,
-            poll_ms=round(brake.poll_s * 1_000),
-        )
-    return legs.Limits(
-        **{each: getattr(limits, each) for each in _PLAIN},
-        rung=_RUNGS[limits.rung],
-        reason=limits.reason.value,
-        brake=thresholds,
-    )
 
 
 def _time() -> float:

@@ -23,7 +23,7 @@ from signalling.edge.connections import (
     QualityNotice,
     ReceptionOf,
     WordOf,
-    patient_of,
+    participant_of,
 )
 from signalling.edge.ledger import Ledger, Step
 from signalling.edge.push import Push
@@ -134,7 +134,7 @@ class Quality:
         self, call: CallQuality, consult: Consult, role: str, received: wire.Received, now: float
     ) -> None:
         measured = call.received(role, received, relayed=bool(consult.relay), now=now)
-        if _participant(consult, role) in self._connections:  # counted at one node
+        if participant_of(consult, role) in self._connections:  # counted at one node
             self._count(consult, role, measured)
         self._say(call, consult, now)
 
@@ -180,7 +180,7 @@ class Quality:
         )
         here = False
         for role in QUALITY_OF:
-            participant = _participant(consult, role)
+            participant = participant_of(consult, role)
             if participant in self._connections:
                 here = True
             else:
@@ -218,7 +218,7 @@ class Quality:
         """Tell the two people how it is, where that has changed."""
         before = call.worst()
         for role in QUALITY_OF:
-            connection = self._connections.get(_participant(consult, role))
+            connection = self._connections.get(participant_of(consult, role))
             if connection is None:
                 continue
             said = call.news(consult.id, role, connection.id, now)
@@ -227,15 +227,11 @@ class Quality:
         word = call.worst()
         if word != before:
             self._push.refresh_board()
-        if _participant(consult, ev.PATIENT) not in self._connections:
+        if participant_of(consult, ev.PATIENT) not in self._connections:
             return  # the patient's node tells the others
         if word != before or now - self._told_at.get(consult.id, 0.0) > WORD_AGAIN_S:
             self._told_at[consult.id] = now
             self._push.tell_operators(WordOf(consult.id, *(word or (None, "unknown"))))
-
-
-def _participant(consult: Consult, role: str) -> ParticipantId:
-    return patient_of(consult.id) if role == ev.PATIENT else ParticipantId(consult.specialist or "")
 
 
 def is_side(connection: Connection, consult: Consult) -> bool:

@@ -396,7 +396,10 @@ class Wished(FromServer, frozen=True, tag="wish"):
 
 
 class CarriedBeside(FromServer, frozen=True, tag="carried_beside"):
-    """What a participant's link carries up beside the media: content. Said each second while it comes, and never that it ended."""
+    """What a participant's link carries up beside the media: content. Said each second while it comes, and 0 when it is over.
+
+    What was not said again for 2.5 s is over too.
+    """
 
     consult: ConsultId
     participant: ParticipantId

@@ -159,6 +159,7 @@ test("another codec is sent by a word to the sender, without a description", asy
 
 test("where the sender takes no such word the description names the codec first, once", async () => {
   await takesVp9(8);
+  endpoint.talk(true); // before, each rate is one to begin with
   endpoint.limit({videoMaxBps: 60_000});
   await settle();
   const first = pictures().length;
@@ -349,4 +350,21 @@ test("who listens waits for copies as long as it is told; a script that can't be
   assert.equal(voice.sender.transform, undefined);
   endpoint.limit({videoMaxBps: 0});
   assert.equal(voice.receiver.jitterBufferTarget, null);
+});
+
+test("the browser is told before the call to begin with what is allowed, and in it no more", async () => {
+  await make({offer: {...OFFER, video: {...OFFER.video, startKbps: null}}});
+  const start = () => /x-google-start-bitrate=(\d+)/.exec(FakeAnswerer.last.remoteDescription?.sdp ?? "")?.[1];
+  /** @param {number} videoMaxBps */
+  const after = async (videoMaxBps) => {
+    endpoint.limit({videoMaxBps, audioMaxBps: 16_000});
+    await settle();
+    return start();
+  };
+  assert.equal(start(), undefined);
+  assert.equal(await after(450_000), "300");
+  assert.equal(await after(60_000), "76");
+  assert.equal(await after(0), "30");
+  endpoint.talk(true);
+  assert.equal(await after(450_000), "30");
 });

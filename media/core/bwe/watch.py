@@ -71,6 +71,10 @@ class LinkWatch:
         """
         self._beside_bps, self._beside_at = rate_bps, now
 
+    def beside_bps(self, now: float) -> float:
+        """Return what was said to be carried beside the media, lately."""
+        return self._beside_bps if now - self._beside_at <= BESIDE_S else 0.0
+
     def arrived(self, arrivals: Sequence[Arrival]) -> None:
         """Note packets in the order of their arrival.
 
@@ -124,11 +128,8 @@ class LinkWatch:
 
     def _whole(self, pace: Pace, now: float) -> Pace:
         """Return the pace of all that the link carries."""
-        if not self._beside_bps:
-            return pace
-        if now - self._beside_at > BESIDE_S:
-            self._beside_bps = 0.0
-        return type(pace)(*(rate_bps + self._beside_bps for rate_bps in pace))
+        beside_bps = self.beside_bps(now)
+        return type(pace)(*(rate_bps + beside_bps for rate_bps in pace)) if beside_bps else pace
 
     def _read(self, now: float) -> None:
         paces = self._arrivals.paces(now, self._delay.noise_s)

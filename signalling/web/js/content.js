@@ -204,7 +204,7 @@ export class Contents {
       const pieceBytes = rate !== null && rate < THIN_BPS ? SMALL_PIECE_BYTES : PIECE_BYTES;
       // In a call as much as the limits allow in a round trip, and more while that comes at once; else what comes within a second.
       const most = rate === null ? want : Math.max(pieceBytes, (rate / 8_000) * Math.max(this.#options.link.rttMs(), 250)) * boost;
-      const asked = Date.now();
+      const asked = performance.now();
       const got = await this.#fetch(what, have, Math.min(Math.floor(most), 65_536, what.bytes - have), pieceBytes);
       for (const {offset, data} of got) {
         if (offset !== have || have + data.length > what.bytes) break;
@@ -212,7 +212,7 @@ export class Contents {
         have += data.length;
       }
       if (got.length) onprogress?.(have / what.bytes);
-      const took = Date.now() - asked;
+      const took = performance.now() - asked;
       want = took < 1_000 ? Math.min(65_536, want * 2) : Math.max(PIECE_BYTES, want / 2);
       if (rate === null) continue;
       // Where nothing may go while voice runs, a little does nevertheless: a person waits for it.
@@ -286,7 +286,7 @@ export class Contents {
       const left = current.bytes.length - current.sent;
       if (left <= 0) return;
       const size = Math.min(left, this.#pace.pieceBytes() || SMALL_PIECE_BYTES);
-      const now = Date.now();
+      const now = performance.now();
       // What the browser still holds is a burst in the making: not before it has gone.
       const wait = socket.bufferedAmount > size + AROUND_BYTES ? DRAIN_MS : this.#pace.waitMs(current.sent - current.acked, size, now);
       if (wait > 0) {
@@ -308,7 +308,7 @@ export class Contents {
   #acknowledged(offset, waitedMs, arrivedMs) {
     const current = this.#current;
     if (!current || offset <= current.acked) return;
-    const now = Date.now();
+    const now = performance.now();
     let sentAt = 0;
     while (current.marks[0] && current.marks[0][0] <= offset) sentAt = /** @type {[number, number]} */ (current.marks.shift())[1];
     if (sentAt) this.#pace.acknowledged(offset - current.acked, Math.max(1, now - sentAt - waitedMs), arrivedMs - sentAt, now);

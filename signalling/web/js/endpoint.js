@@ -148,7 +148,7 @@ export class DirectEndpoint {
     this.#holdSoon();
   }
 
-  /** @param {RTCIceServer[]} iceServers fresh TURN iceCredentials, used from the next gathering on */
+  /** @param {RTCIceServer[]} iceServers fresh TURN credentials, used from the next gathering on */
   setIceServers(iceServers) {
     this.#options.iceServers = iceServers;
     if (this.state !== "closed") this.#pc.setConfiguration(this.#configuration());
@@ -171,7 +171,7 @@ export class DirectEndpoint {
   }
 
   /**
-   * Restarts ICE: new iceCredentials, new candidates, the same DTLS association. At most every max(2 s, 3 round trips);
+   * Restarts ICE: new credentials, new candidates, the same DTLS association. At most every max(2 s, 3 round trips);
    * asked for more often, it waits its turn. Repeats by itself until media flows.
    * @param {RestartTrigger} trigger
    */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a participant's media goes to: a relay. No DOM.
 
+import {startKbps} from "./held_sdp.js";
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
@@ -148,7 +149,10 @@ export class RelayEndpoint {
       dtx: limits.dtx ?? false, red: limits.red ?? "yes",
     };
     // What the offer allowed at first must not hold back what is allowed now.
-    const picture = {...video, maxKbps: (video.maxKbps ?? Infinity) * 1_000 < limits.videoMaxBps ? null : video.maxKbps ?? null};
+    const picture = {
+      ...video, maxKbps: (video.maxKbps ?? Infinity) * 1_000 < limits.videoMaxBps ? null : video.maxKbps ?? null,
+      startKbps: this.#talking ? video.startKbps ?? null : startKbps(limits),
+    };
     const before = offerSdp(this.#offer);
     this.#offer = {...this.#offer, audio: voice, video: picture};
     if (offerSdp(this.#offer) !== before) this.#queue(() => this.#reapply());

@@ -7,7 +7,7 @@ import {CLOSE_CODES, PROTOCOL_VERSIONS} from "./wire.js";
 /**
  * Where the socket stands.
  * - `idle`: `connect()` was not called yet
- * - `connecting`: a token is being fetched, or the socket opens
+ * - `connecting`: a token is being fetched while the socket opens
  * - `greeting`: the hello is on its way
  * - `open`: the welcome came; requests may be sent
  * - `waiting`: lost; the next try is armed

@@ -988,7 +988,7 @@ export const RETRY_CODES = [
  */
 
 /**
- * What a participant's link carries up beside the media: content. Said each second while it comes, and never that it ended.
+ * What a participant's link carries up beside the media: content. Said each second while it comes, and 0 when it is over. What was not said again for 2.5 s is over too.
  * @typedef {object} CarriedBeside
  * @property {"carried_beside"} type
  * @property {string} consult

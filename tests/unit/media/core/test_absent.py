@@ -60,6 +60,40 @@ def test_a_wrong_guess_does_no_harm():
     assert nacks.reorder_s == tolerance_s
 
 
+def test_a_wrong_guess_takes_no_repair_from_what_is_lost_later():
+    """A lost repetition was taken for the next picture, which is lost itself afterwards: it is asked for all the same."""
+    nacks, budget = NackScheduler(), Budget(48_000, 0.0)
+    nacks.received(7, 0.0)
+    asked: dict[float, list[int]] = {}
+    for step in range(200):
+        now = step / 100
+        if step == 10:
+            nacks.lacks(2, now)  # neither 8 nor 9 has been sent
+        if step == 90:  # 8 is lost at 0.75
+            nacks.received(9, now)
+        if numbers := nacks.due(now, 0.5, 1.25, budget, 300):
+            asked[now] = numbers
+    later = [number for at, numbers in asked.items() if at >= 0.9 for number in numbers]
+    assert later == [8]
+    assert len(nacks) == 0
+
+
+def test_guesses_follow_on_each_other_and_end():
+    """What is lost beside a guess is the picture behind it; what comes after all is asked for no more."""
+    nacks, budget = NackScheduler(), Budget(48_000, 0.0)
+    nacks.received(7, 0.0)
+    nacks.lacks(1, 1.0)
+    nacks.lacks(1, 1.01)
+    assert nacks.due(1.1, 0.5, 1.25, budget, 300) == [8, 9]
+    nacks.received(8, 1.6)
+    assert nacks.due(1.75, 0.5, 1.25, budget, 300) == [9]
+    nacks.received(9, 2.0)
+    assert len(nacks) == 0
+    nacks.lacks(1, 3.0)
+    assert nacks.due(9.0, 0.5, 1.25, budget, 300) == []
+    assert len(nacks) == 0
+
+
 def test_nothing_is_guessed_of_a_picture_that_never_came():
     """Before its first packet nobody knows its numbers."""
     nacks = NackScheduler()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What transport-wide feedback says of a picture's packets, and what a browser's request adds."""
 
-from media.core.in_air import MAX_KEPT, InAir
+from media.core.in_air import MAX_KEPT, MAX_LOST, InAir
 from media.core.transport_cc import TransportFeedback
 
 
@@ -56,3 +56,17 @@ def test_what_nobody_speaks_of_is_forgotten():
     assert air.asked(60, 0.5, 1.0)
     air.clear()
     assert not air.asked(60, 0.5, 1.0)
+
+
+def test_what_could_not_be_paid_is_sent_when_the_browser_asks():
+    """Named once by feedback, not sent again for want of room: the browser's request counts, until it was sent."""
+    air = InAir()
+    for number in range(MAX_LOST + 10):
+        air.sent(number, number)
+        assert air.told(feedback(number, False)) == [number]
+    assert not air.asked(9, 0.5, 1.0)  # too long ago
+    assert air.asked(10, 0.5, 1.0)
+    air.sent_again(1_000, 10, 1.0)
+    assert not air.asked(10, 0.5, 1.2)
+    assert air.told(feedback(1_000, True)) == []
+    assert not air.asked(10, 0.5, 3.0)

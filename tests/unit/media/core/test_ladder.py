@@ -185,6 +185,19 @@ def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
     assert back[-1].at <= 27.5
 
 
+def test_nothing_climbs_on_what_content_takes() -> None:
+    """A link of 200 kbit/s, most of it content: no rung, rate or voice up while it comes, and none is lost for it."""
+    state = begin(Rung.GLIMPSE, (link(40_000),), 0.0)
+    known = link(200_000)
+    state, moves, _ = run(state, lambda _: (replace(known, beside_bps=160_000),), 20)
+    assert not moves
+    assert state.rung is Rung.GLIMPSE
+    state, _, _ = run(state, lambda _: (known,), 20, since=20)
+    assert state.rung >= Rung.SMALL
+    _, moves, _ = run(state, lambda _: (replace(known, beside_bps=120_000),), 20, since=40)
+    assert not steps(moves)
+
+
 def test_what_was_sent_before_an_outage_is_sent_after_it() -> None:
     """The sender's own link is dark for 20 s: nobody can be told, so nothing is decided, and the picture is there at once."""
     before = settled(384e3, 0.02, 0.25)
@@ -438,15 +451,18 @@ def test_a_glimpse_that_was_tried_has_time_to_prove_itself() -> None:
 
 
 def test_a_voice_alone_hopes_for_more_as_time_goes_by() -> None:
-    """For 4 s nothing, after 14 s a half more, as slow again after a glimpse that didn't last; anew after a queue; never with a picture."""
+    """For 2 s nothing, after 7 s a half more, as slow again after a glimpse that didn't last; anew after a queue; never with a picture."""
     path = (link(28e3, 0.02, 0.5),)
     state = begin(Rung.VOICE, path, 0.0)
     rate = lambda state, now: hoped(state, path, now)[0].rate_bps / 28e3  # noqa: E731
-    assert rate(state, 3.9) == 1
-    assert rate(state, 9.0) == pytest.approx(1.25)
+    assert rate(state, 2.0) == 1
+    assert rate(state, 4.5) == pytest.approx(1.25)
+    least = begin(Rung.VOICE_MIN, path, 0.0)
+    assert rate(least, 4.5) == pytest.approx(1.25)
     assert rate(state, 60.0) == pytest.approx(1.5)
     once = replace(state, relapses=tuple(int(rung is Rung.GLIMPSE) for rung in Rung))
-    assert rate(once, 9.0) == pytest.approx(1.125)
+    assert rate(once, 4.5) == pytest.approx(1.125)
+    assert rate(replace(once, sending=least.sending), 4.5) == pytest.approx(1.25)
     full, _ = decide(state, (link(28e3, 0.02, 0.5, queue_s=0.4),), 8.0)
     assert rate(full, 9.0) == 1
     assert hoped(settled(48e3), path, 60.0) == path
