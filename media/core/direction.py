@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from media.core import ladder
+from media.core.asking import hoped
 from media.core.codecs import FALLBACK
 from media.core.limits import TOLD_S, Limits, limits_of
 from media.core.rungs import Rung, Wish
@@ -86,7 +87,7 @@ class Direction:
             return None, None
         if state.wish is not self.wish:
             state = ladder.wished(state, self.wish)
-        self.state, move = ladder.decide(state, path, now)
+        self.state, move = ladder.decide(state, path, now, hoped(state, path, now))
         if self._trace is not None:
             self._trace.decided(self, path, move, now)
         return self._moved(move, path, base_rtt_s, now), move

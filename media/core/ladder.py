@@ -247,18 +247,23 @@ def braked(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     return down, move
 
 
-def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
+def decide(
+    state: State, path: Path, now: float, hope: Path | None = None
+) -> tuple[State, Move | None]:
     """Decide what the direction sends from now on; to be asked about five times a second.
 
     Args:
         state: As returned last time.
         path: The sender's own link, then those of everybody who looks; not empty.
         now: Seconds; not before the last call's.
+        hope: The links as they are hoped to be (`media.core.asking.hoped`), if that is more: enough to enter a rung, with what
+            the path is known to carry or the rung's least.
 
     Returns:
         The new state, and a move if anything is to be applied.
     """
     state, path = _without_outage(state, path, now)
+    known, path = path, hope or path
     state = _noted(state, path, now)
     if state.silent and path[0].silence_s >= HEARD_S:
         # What is sent goes nowhere, and whoever sends can't be told: it would be told when the outage is over, and then
@@ -271,7 +276,7 @@ def decide(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     if not state.silent and state.fits_since is not None:
         waited = now - max(state.fits_since, state.since)
         if waited >= _hold_s(state, path):
-            return _up(state, path, now)
+            return _up(state, known, now)
     return _adjust(state, path, now)
 
 
@@ -475,10 +480,12 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Si
 
 
 def _on_trial(state: State, path: Path, now: float) -> bool:
-    """Tell whether a glimpse goes on though a link seems too thin for it, because nothing else speaks against it."""
-    if state.rung is not Rung.GLIMPSE or state.lossy:
+    """Tell whether a voice or a glimpse goes on though a link seems too thin for it, because nothing else speaks against it."""
+    if state.rung not in (Rung.VOICE, Rung.GLIMPSE) or state.lossy:
         return False
-    young = now - state.entered[Rung.GLIMPSE] < TRIAL_S + 2 * _round_trip_s(path)
+    young = now - state.entered[state.rung] < TRIAL_S + 2 * _round_trip_s(path)
+    if state.rung is Rung.VOICE and not young:
+        return False
     if state.queue_since is not None and not (young and now - state.queue_since < DRAIN_S):
         return False
     share = DOUBT_SHARE if young else GLIMPSE_SHARE

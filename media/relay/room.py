@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from media.core.asking import hoped
 from media.core.codecs import codec_for
 from media.core.ladder import is_calm, next_bps
 from media.core.limits import START_BPS, Limits
@@ -318,7 +317,7 @@ class Room:
         """Return the links of what somebody sends, and who looks, in the same order after the sender's own."""
         watchers = self._watchers(sender, now)
         path = (sender.up_link(now), *(seat.down_link(now) for seat in watchers))
-        return hoped(sender.direction.state, path, now), watchers
+        return path, watchers
 
     def _limit_all(self, now: float) -> None:
         self._calm = True

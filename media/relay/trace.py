@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from media.core import ladder
+from media.core.asking import hoped
 from media.core.fit import Link
 from media.core.rungs import Rung, Wish
 
@@ -100,7 +101,7 @@ def replay(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
         else:
             if state.wish is not wish:
                 state = ladder.wished(state, wish)
-            states[number], move = ladder.decide(state, path, now)
+            states[number], move = ladder.decide(state, path, now, hoped(state, path, now))
         said = _said(move) if move is not None else None
         if said != line.get("move"):
             yield text, said
