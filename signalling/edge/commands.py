@@ -163,8 +163,8 @@ class Commands:
             m.DecideTakeover: self._decide_takeover,
             m.HistoryRequest: self._past,
             wire_content.ContentBegin: contents.begin,
-            wire_content.ContentRead: contents.read,
-            wire_content.MessagesRequest: contents.messages,
+            wire_content.ContentRead: contents.readings.read,
+            wire_content.MessagesRequest: contents.readings.messages,
             wire_content.CallbackAnswered: self._answered,
         }
 

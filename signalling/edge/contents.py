@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Content in pieces: photographs and voice messages go in here piece by piece, and out again.
+"""Content in pieces: photographs and voice messages come in here piece by piece.
 
 What arrives is checked as it comes, gathered to chunks, sealed and stored, chunk by chunk: a node holds no more than a
 few chunks of an upload, and what it has said to be kept survives it. The sender may go on from there, on any node. When
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -26,8 +26,9 @@ from signalling.core.lifecycle import CALL, Consult
 from signalling.edge import views
 from signalling.edge.clock import now
 from signalling.edge.connections import Connection, Connections, Forward
-from signalling.edge.ledger import Ledger, consult_owner, consult_stream
+from signalling.edge.ledger import Ledger, consult_owner
 from signalling.edge.push import Push
+from signalling.edge.readings import Readings
 from signalling.edge.spools import Spools
 from signalling.errors import Refused, refusal
 from signalling.metrics import Metrics
@@ -81,6 +82,8 @@ class _Upload:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever stores."""
     over: bool = False
+    leaving: bool = False
+    """What came is being stored before the handle ends: nothing more is taken."""
     unsure: bool = False
     """Some of what is stored came by another socket: what was checked is not what is stored."""
     acked: int = 0
@@ -130,6 +133,7 @@ class Contents:
         self._last_handle: dict[Connection, int] = {}
         self._left = LeftChecks()
         self._inflows: dict[Connection, Inflow] = {}
+        self.readings = Readings(ledger, spools, metrics)
         self.on_inflow: Callable[[Connection, ConsultId, int], None] = lambda _c, _i, _b: None
         """Called each second while pieces come in, with what they take of the link in bit/s, and with 0 when all are there."""
 
@@ -167,10 +171,38 @@ class Contents:
         await self._open(connection, message.id, consult_id, message.key)
 
     async def _open(self, connection: Connection, re: int, consult: ConsultId, key: str) -> None:
-        """Give out a handle, from what is stored on."""
+        """Give out a handle: from what has come by an older one of this connection, else from what is stored on."""
+        item = self.spools.known(consult).items.get(key)
+        upload = self._going_on(connection, item)
+        if upload is None:
+            upload = await self._taken_up(connection, consult, key)
+        if upload is None:
+            return
+        handle = self._last_handle[connection] = self._last_handle.get(connection, 0) % 65_535 + 1
+        upload.handle, upload.acked = handle, upload.received
+        self._uploads[connection][handle] = upload
+        connection.send(wire.ContentOpen(re, handle, upload.received))
+        if upload.stored_whole:
+            self._spawn(self._store(upload))
+
+    def _going_on(self, connection: Connection, item: core.Item | None) -> _Upload | None:
+        """Return what this connection sends of it already, without its handle.
+
+        Nothing of it is stored because it is begun again: that would be a row for each time.
+        """
+        mine = self._uploads.get(connection, {})
+        for handle, upload in mine.items():
+            same = item is not None and upload.begun == item.begun
+            if same and not (upload.over or upload.leaving):
+                return mine.pop(handle)
+        return None
+
+    async def _taken_up(
+        self, connection: Connection, consult: ConsultId, key: str
+    ) -> _Upload | None:
+        """Return an upload that goes on from what is stored; None if the connection is lost meanwhile."""
         await self._end_others(consult, key)
-        mine = self._uploads.setdefault(connection, {})
-        if len(mine) >= HANDLES:
+        if len(self._uploads.setdefault(connection, {})) >= HANDLES:
             raise Refused(Code.CONTENT_QUOTA)
         item = self.spools.known(consult).items.get(key)
         if item is None:
@@ -178,15 +210,9 @@ class Contents:
         check = self._left.take(item.begun, item.stored) or await self._checked(item)
         if not connection.socket.open:
             self._uploads.pop(connection, None)
-            return
-        handle = self._last_handle[connection] = self._last_handle.get(connection, 0) % 65_535 + 1
-        upload = _Upload(
-            connection, handle, item.begun, check, item.stored, item.stored, acked=item.stored
-        )
-        mine[handle] = upload
-        connection.send(wire.ContentOpen(re, handle, item.stored))
-        if item.whole:
-            self._spawn(self._store(upload))
+            self._left.keep(item.begun, item.stored, check)
+            return None
+        return _Upload(connection, 0, item.begun, check, item.stored, item.stored)
 
     async def _checked(self, item: core.Item) -> Check:
         """Return a check that has read all that is stored."""
@@ -225,8 +251,11 @@ class Contents:
         try:
             self._take(upload, offset, data[wire.HEADER.size :])
         except ContentRefused as refused:
-            self._end(upload, refused.code)
-            self._spawn(self._drop_after(upload, refused.code))
+            if _is_final(refused.code):
+                self._end(upload, refused.code)
+                self._spawn(self._drop_after(upload, refused.code))
+            else:
+                self._spawn(self._leave(upload, refused.code))
 
     def _count(self, connection: Connection, consult: ConsultId, size_bytes: int) -> None:
         at = asyncio.get_running_loop().time()
@@ -237,11 +266,13 @@ class Contents:
             self.on_inflow(connection, consult, bps)
 
     def _take(self, upload: _Upload, offset: int, data: bytes) -> None:
-        if upload.over:
+        if upload.over or upload.leaving:
             return
         if offset != upload.received:
             raise ContentRefused(Code.CONTENT_OFFSET)
-        if len(data) > wire.MAX_PIECE_BYTES or offset + len(data) > upload.begun.bytes:
+        missing = upload.begun.bytes - offset
+        least, most = min(wire.MIN_PIECE_BYTES, missing), min(wire.MAX_PIECE_BYTES, missing)
+        if not least <= len(data) <= most:
             raise ContentRefused(Code.CONTENT_SIZE)
         if len(upload.pending) + len(data) > PENDING_MAX_BYTES:
             raise ContentRefused(Code.UNAVAILABLE)
@@ -404,80 +435,24 @@ class Contents:
             for upload in list(uploads.values()):
                 await self._leave(upload)
 
-    async def _leave(self, upload: _Upload) -> None:
-        """Store what is pending and forget the handle."""
+    async def _leave(self, upload: _Upload, code: Code | None = None) -> None:
+        """Store what is pending and end the handle, with a code or without a word.
+
+        What was checked is kept for who goes on: content that is begun again isn't read again.
+        """
+        upload.leaving = True
         async with upload.lock:
             if upload.over:
                 return
             with contextlib.suppress(ContentRefused, Refused, StoreError):
                 await self._store_pending(upload, all_of_it=True)
-            upload.stop()
             if upload.kept == upload.received and not upload.unsure:
                 self._left.keep(upload.begun, upload.kept, upload.check)
+            if code is not None:
+                self._end(upload, code)
+                return
+            upload.stop()
         self._uploads.get(upload.connection, {}).pop(upload.handle, None)
-
-    # -- going out ---------------------------------------------------------------------------------------------------
-
-    async def read(self, connection: Connection, message: wire.ContentRead) -> None:
-        """Send some bytes of content as binary frames, then ``ok``.
-
-        Raises:
-            Refused: ``not_found`` for what this person may not read, or what isn't there; ``content_offset`` beyond it.
-        """
-        consult_id = ConsultId(message.consult)
-        consult = await self._ledger.consult(consult_id)
-        if not _may_read(connection, consult):
-            raise Refused(Code.NOT_FOUND)
-        item = self.spools.known(consult_id).items.get(message.key)
-        if item is None or not item.whole:
-            item = (await self.spools.fresh(consult_id)).items.get(message.key)
-        if item is None or not item.whole:
-            raise Refused(Code.NOT_FOUND)
-        if item.begun.kind is not ContentKind.AUTO_STILL and message.key not in (
-            consult.content_keys
-        ):
-            raise Refused(Code.NOT_FOUND)
-        if message.offset >= item.begun.bytes:
-            raise Refused(Code.CONTENT_OFFSET)
-        end = min(message.offset + message.bytes, item.begun.bytes)
-        pieces = [p for p in item.pieces if p.offset < end and p.offset + p.bytes > message.offset]
-        found = await self.spools.fetch(consult_id, pieces)
-        data = b"".join(found)[message.offset - pieces[0].offset :][: end - message.offset]
-        for at in range(0, len(data), message.piece_bytes):
-            header = wire.HEADER.pack(wire.PIECE, 0, message.handle, message.offset + at)
-            connection.socket.send_bytes(header + data[at : at + message.piece_bytes])
-        self._metrics.content_bytes("out", len(data))
-        connection.send(Ok(message.id))
-
-    async def messages(self, connection: Connection, message: wire.MessagesRequest) -> None:
-        """Answer with what was written and said; who reads without being in the call is recorded.
-
-        Raises:
-            Refused: ``not_found``.
-        """
-        consult_id = ConsultId(message.consult)
-        account = connection.account
-        consult = await self._ledger.consult(consult_id)
-        if account is None or not _may_read(connection, consult):
-            raise Refused(Code.NOT_FOUND)
-
-        def opens(consult: Consult) -> list[ev.Event]:
-            if not audience.owed(consult) or account in consult.readers:
-                return []
-            return [ev.MessagesOpened(at=now(), consult=consult_id, specialist=account)]
-
-        await self._ledger.commit(consult_id, opens)
-        recorded = await self._ledger.store.read(consult_stream(consult_id))
-        events = [
-            e
-            for e in (ev.decode(r.data) for r in recorded)
-            if isinstance(e, ev.ChatSent | ev.ContentAdded)
-        ]
-        texts = await self._ledger.content(
-            consult_owner(consult_id), [e.content for e in events if isinstance(e, ev.ChatSent)]
-        )
-        lines = [_line(e, texts) for e in events]
-        connection.send(wire.Messages(message.id, consult_id, lines))
 
     # -- asking for a photograph -------------------------------------------------------------------------------------
 
@@ -563,12 +538,6 @@ def _in_it(connection: Connection, consult: Consult) -> bool:
     return connection.account is not None and consult.specialist == connection.account
 
 
-def _may_read(connection: Connection, consult: Consult) -> bool:
-    if connection.role is Role.PATIENT:
-        return connection.consult == consult.id
-    return audience.specialist_may_read(consult, connection.account)
-
-
 def _require_sender(connection: Connection, consult: Consult, kind: ContentKind) -> None:
     """Raise Refused unless this person may send this kind of content to this consult as it is now."""
     if connection.role is Role.PATIENT:
@@ -583,15 +552,3 @@ def _require_sender(connection: Connection, consult: Consult, kind: ContentKind)
         raise Refused(Code.WRONG_STATE)
     if kind is ContentKind.AUTO_STILL and consult.state not in CALL:
         raise Refused(Code.WRONG_STATE)
-
-
-def _line(event: ev.ChatSent | ev.ContentAdded, texts: Mapping[str, bytes]) -> wire.MessageLine:
-    text = texts.get(event.content, b"").decode() if isinstance(event, ev.ChatSent) else ""
-    return wire.MessageLine(
-        at=event.at,
-        author=event.role,
-        key=event.key,
-        by=event.by,
-        text=text,
-        content=views.content_view(event) if isinstance(event, ev.ContentAdded) else None,
-    )

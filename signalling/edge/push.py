@@ -47,6 +47,13 @@ RECALLED = 5_000
 """Events that a starting node reads for the medians: the window of each colour, with room for long calls and chat."""
 TICK_S = 1.0
 """The queue and the board change for their watchers at most this often."""
+SLICE_EVENTS = 50
+"""Of a timeline that are read at a time: what most consults have. The longest texts of so many are 0.4 MB in memory."""
+SLICE_BYTES = 16_384
+"""So much of a timeline, and a line more, waits for a reader at most: with what else is sent meanwhile well below
+``limits.outgoing_high_bytes``, above which a reader is too slow; the kernel holds more than that for whoever reads."""
+TAKEN_S = 0.02
+"""Between two looks whether it was taken: 6 Mbit/s, where the kernel holds nothing."""
 DAY_S = 86_400.0
 OPEN = frozenset({ConsultState.WAITING, ConsultState.RINGING, ConsultState.CALLBACK})
 BEFORE_CALL = OPEN | {ConsultState.INVITED}
@@ -294,13 +301,9 @@ class Push:
         try:
             while connection.socket.open and (consult_id := connection.consult) is not None:
                 consult = await self._ledger.consult(consult_id)
-                events = await self._events(consult, connection.cursor)
-                wanted = views.contents_of(consult, connection.role)
-                wanted += [views.content_of_entry(e, connection.role) for e in events]
-                content = await self._ledger.content(consult_owner(consult_id), wanted)
-                if connection.consult != consult_id:
+                content = await self._catch_up(connection, consult)
+                if content is None:
                     continue  # the desk shows another consult by now
-                self._entries(connection, connection.cursor + 1, events, content)
                 self._view(connection, consult, content)
                 if self._ledger.known(consult_id) is consult:
                     return
@@ -309,6 +312,44 @@ class Push:
             connection.socket.close(Code.RESTARTING)
         finally:
             connection.syncing = False
+
+    async def _catch_up(
+        self, connection: Connection, consult: Consult
+    ) -> Mapping[str, bytes] | None:
+        """Send the lines up to a state, no faster than they are taken: nobody is cut off for what the server sends at once.
+
+        Returns the content of the view, or None if the connection is gone or shows something else by now.
+        """
+        cursor = connection.cursor
+        events = await self._events(consult, cursor)
+        content: Mapping[str, bytes] = {}
+
+        def same() -> bool:
+            shown = connection.consult, connection.cursor
+            return connection.socket.open and shown == (consult.id, cursor)
+
+        for at in range(0, len(events) or 1, SLICE_EVENTS):
+            some = events[at : at + SLICE_EVENTS]
+            wanted = views.contents_of(consult, connection.role)
+            wanted += [views.content_of_entry(e, connection.role) for e in some]
+            content = await self._ledger.content(consult_owner(consult.id), wanted)
+            for event in some:
+                await self._taken(connection)
+                if not same():
+                    return None
+                cursor += 1
+                self._entries(connection, cursor, [event], content)
+            await self._taken(connection)
+        return content if same() else None
+
+    @staticmethod
+    async def _taken(connection: Connection) -> None:
+        """Return when little waits for a connection; at once for most."""
+        socket = connection.socket
+        if socket.buffered_bytes > SLICE_BYTES:
+            await asyncio.sleep(0)  # what was sent in this turn is written after it
+        while socket.open and socket.buffered_bytes > SLICE_BYTES:  # noqa: ASYNC110 - a transport tells nobody
+            await asyncio.sleep(TAKEN_S)
 
     async def _events(self, consult: Consult, after: int) -> Sequence[ev.Event]:
         """Return a consult's events above a version, up to the state that is given."""

@@ -183,7 +183,7 @@ class Socket:
         transport = self._transport
         if transport is None or transport.is_closing():
             return 0
-        return transport.get_write_buffer_size()
+        return transport.get_write_buffer_size() + sum(map(len, self._soon))
 
     def send(self, payload: bytes) -> None:
         """Send one text message; nothing happens on a closed socket, and one that takes nothing is closed."""

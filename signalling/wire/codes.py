@@ -51,7 +51,7 @@ class Code(StrEnum):
     CONTENT_METADATA = "content_metadata"
     """The picture carries more than the picture (EXIF, place, comments): it must be re-encoded on the device first."""
     CONTENT_SIZE = "content_size"
-    """Larger or longer than its kind may be, a piece larger than a piece, or more bytes than were announced."""
+    """Larger or longer than its kind may be, a piece larger or smaller than a piece, or more bytes than were announced."""
     CONTENT_OFFSET = "content_offset"
     """No such handle, or the piece does not follow on the one before: begin again, at the durable offset."""
     CONTENT_HASH = "content_hash"

@@ -42,6 +42,9 @@ WAITED_STEP_S: Final = 0.004
 MAX_PIECE_BYTES: Final = 16_384
 """Data in one frame. In a call pages send 400 bytes where 1,200 would hold voice up for more than 60 ms; on wide links, and
 without a call, larger pieces cost fewer messages."""
+MIN_PIECE_BYTES: Final = 256
+"""And at least, but for a content's last: each piece may become a row of the store, of which each costs a kilobyte more. Pages
+send 400 bytes where the voice leaves next to nothing."""
 MAX_CONTENT_BYTES: Final = 8 * 2**20
 """A 12-megapixel photograph as JPEG is 3–6 MB."""
 MAX_READ_BYTES: Final = 65_536
@@ -124,10 +127,12 @@ class StillRequest(FromClient, frozen=True, tag="still"):
 class MessagesRequest(FromClient, frozen=True, tag="messages"):
     """A specialist reads what a patient who was promised a call-back wrote and said; answered by ``messages``.
 
-    Who reads is recorded in the consult.
+    Who reads is recorded in the consult. They come in slices: while an answer says ``more``, the reader asks again.
     """
 
     consult: Id
+    skip: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """Lines that the reader has already, from the oldest on."""
 
 
 class CallbackAnswered(FromClient, frozen=True, tag="callback_answered"):
@@ -189,8 +194,10 @@ class MessageLine(Part, frozen=True):
 
 
 class Messages(FromServer, frozen=True, tag="messages"):
-    """What was written and said in a consult so far, oldest first."""
+    """What was written and said in a consult so far, oldest first, after the lines that were skipped."""
 
     re: int
     consult: ConsultId
     lines: list[MessageLine]
+    more: bool = False
+    """There are newer lines: ask again, and skip these too."""

@@ -11,7 +11,7 @@ from signalling.core import contents as core
 from signalling.core.policy import ConsultPolicy
 from signalling.edge import contents as edge
 from signalling.edge.spools import Spools
-from signalling.wire.content import ACK, ACK_FRAME, WAITED_STEP_S
+from signalling.wire.content import ACK, ACK_FRAME, MIN_PIECE_BYTES, WAITED_STEP_S
 from signalling.wire.ids import ConsultId
 from tests.integration.conftest import OpenNode
 from tests.support import content as c
@@ -118,6 +118,92 @@ async def test_beginning_again_and_again_reads_nothing_again(
         assert opened["offset"] == 40_000
     assert not fetched
     await c.send_pieces(call.patient, opened["handle"], data, 40_000)
+    assert await c.until_closed(call.patient, opened["handle"]) == ""
+
+
+async def test_a_handle_that_ends_early_costs_no_reading(
+    clinic: Clinic, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece in the wrong place, or too much at a time, ends a handle; what was checked isn't read again for it."""
+    fetched: list[object] = []
+    fetch = Spools.fetch
+
+    async def counted(self: Spools, *args: Any) -> Any:
+        fetched.append(args)
+        return await fetch(self, *args)
+
+    monkeypatch.setattr(Spools, "fetch", counted)
+    data = c.jpeg(60_000)
+    fields = c.announce(call.patient, data)
+    for n in range(3):
+        opened = await c.begin(call.patient, fields)
+        assert opened["offset"] == n * 12_000
+        await c.send_pieces(call.patient, opened["handle"], data, n * 12_000, n * 12_000 + 12_000)
+        await c.piece(call.patient, opened["handle"], 0, data[:1_200])
+        assert await c.until_closed(call.patient, opened["handle"]) == "content_offset"
+    with monkeypatch.context() as patched:
+        patched.setattr(edge, "PENDING_MAX_BYTES", 1_200)
+        opened = await c.begin(call.patient, fields)
+        await c.send_pieces(call.patient, opened["handle"], data, 36_000, 38_400)
+        assert await c.until_closed(call.patient, opened["handle"]) == "unavailable"
+    opened = await c.begin(call.patient, fields)
+    assert opened["offset"] == 37_200
+    await c.send_pieces(call.patient, opened["handle"], data, 37_200)
+    assert await c.until_closed(call.patient, opened["handle"]) == ""
+    assert not fetched
+
+
+async def test_beginning_again_stores_nothing(clinic: Clinic, call: Call) -> None:
+    """What came by a handle of this connection goes over to the next one as it is: a page can't make a row of each piece."""
+    data = c.jpeg(12_000)
+    fields = c.announce(call.patient, data)
+    for at in range(0, 8_000, 400):
+        opened = await c.begin(call.patient, fields)
+        assert opened["offset"] == at
+        await c.piece(call.patient, opened["handle"], at, data[at : at + 400])
+    item = clinic.node.contents.spools.known(ConsultId(call.consult)).items[fields["key"]]
+    assert len(item.pieces) <= 2  # what waits is stored after two seconds, whatever comes
+    opened = await c.begin(call.patient, fields)
+    await c.send_pieces(call.patient, opened["handle"], data, 8_000)
+    assert await c.until_closed(call.patient, opened["handle"]) == ""
+    assert await c.fetch(call.specialist, call.consult, fields["key"], len(data)) == data
+
+
+async def test_a_link_that_is_lost_after_each_piece_gets_it_through(
+    clinic: Clinic, call: Call
+) -> None:
+    """The smallest pieces that pages send, one for each socket: nothing of it is refused, and all of it is there."""
+    data = c.voice(2_900)
+    fields = c.announce(call.patient, data, "voice")
+    for at in range(0, len(data), 400):
+        opened = await c.begin(call.patient, fields)
+        assert opened["offset"] == at
+        await c.piece(call.patient, opened["handle"], at, data[at : at + 400])
+        arrived = min(at + 400, len(data))
+        await call.patient.wait_until(
+            lambda at=arrived, handle=opened["handle"]: (  # type: ignore[misc]
+                c.acked(call.patient, handle) == at or c.closed(call.patient, handle)
+            )
+        )
+        if arrived < len(data):
+            await call.patient.reconnect()
+            call.patient.frames.clear()
+            call.patient.messages.clear()
+    assert await c.until_closed(call.patient, opened["handle"]) == ""
+    assert await c.fetch(call.specialist, call.consult, fields["key"], len(data)) == data
+
+
+async def test_crumbs_are_refused(clinic: Clinic, call: Call) -> None:
+    """A piece below the least is refused, for each may become a row of the store; only the last one of a content may be."""
+    data = c.voice(700)
+    fields = c.announce(call.patient, data, "voice")
+    opened = await c.begin(call.patient, fields)
+    await c.piece(call.patient, opened["handle"], 0, data[: MIN_PIECE_BYTES - 1])
+    assert await c.until_closed(call.patient, opened["handle"]) == "content_size"
+    fields["key"] = "k_another"
+    opened = await c.begin(call.patient, fields)
+    await c.piece(call.patient, opened["handle"], 0, data[:690])
+    await c.piece(call.patient, opened["handle"], 690, data[690:])
     assert await c.until_closed(call.patient, opened["handle"]) == ""
 
 

@@ -159,6 +159,13 @@ test("a line of chat goes out again with the same key until it is recorded, and 
   assert.equal(kept.get("selat.unsent"), "[]");
 });
 
+test("what a word processor put among the words does not keep them from being sent", async () => {
+  await open();
+  view();
+  session.chat("two\x0blines\nand a\ttab\x07");
+  assert.equal(FakeSocket.last.of("chat")[0].text, "two lines\nand a\ttab");
+});
+
 test("a line that was answered is not sent twice on one connection; a refused one waits for the person", async () => {
   await open();
   view();

@@ -74,6 +74,13 @@ class Peer:
         assert connection.transport is not None
         connection.transport.pause_reading()
 
+    def read_on(self) -> None:
+        """Take again what the network has."""
+        connection = None if self._socket is None else self._socket._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.resume_reading()
+
     def abort(self) -> None:
         """Reset the connection; what was under way is lost."""
         connection = None if self._socket is None else self._socket._response.connection

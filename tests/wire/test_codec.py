@@ -106,6 +106,12 @@ def test_a_chat_line_is_read():
     assert codec.decode(chat()) == Chat(id=7, consult="c_1", key="k_12345678", text="halo")
 
 
+def test_a_text_has_lines_and_tabs():
+    """What a keyboard or a paste has between words is taken, in every script; other control characters are refused below."""
+    text = "satu\n\tdua\r\ntiga \u00a0 සිංහල \U0001f600\n"
+    assert codec.decode(chat(text=text)).text == text
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -120,6 +126,9 @@ def test_a_chat_line_is_read():
         chat(text=""),
         chat(text="x" * 2_001),
         chat(text=None),
+        chat(text="beep\x07"),
+        chat(text="\x1b[2J"),
+        chat(text="two\x0blines"),
         chat(type="unheard_of"),
         chat(type=None),
         b'{"id":7,"consult":"c_1","key":"k_12345678","text":"halo"}',

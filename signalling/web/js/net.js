@@ -44,3 +44,8 @@ export function socketUrl() {
 export function newKey() {
   return crypto.getRandomValues(new Uint32Array(3)).join("-");
 }
+
+/** What a person typed or pasted, as the server takes it (`Text` there): a word processor's control characters become spaces. @param {string} text */
+export function plain(text) {
+  return text.replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g, " ").trim();
+}

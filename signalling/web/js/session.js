@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the server told us, and the life of the connection. No DOM.
 
-import {newKey} from "./net.js";
+import {newKey, plain} from "./net.js";
 import {Refused, Transport} from "./transport.js";
 
 /** @typedef {import("./endpoint.js").Kind} Kind */
@@ -174,7 +174,7 @@ export class Session {
 
   /** A line of chat in the current consult; it is in `state.unsent` until it is recorded. @param {string} text */
   chat(text) {
-    const trimmed = text.trim().slice(0, 2_000);
+    const trimmed = plain(text).slice(0, 2_000);
     if (!trimmed || !this.state.current) return;
     this.state.unsent.push({consult: this.state.current, key: newKey(), text: trimmed});
     this.#keepUnsent();

@@ -694,11 +694,12 @@ export const RETRY_CODES = [
  */
 
 /**
- * A specialist reads what a patient who was promised a call-back wrote and said; answered by `messages`. Who reads is recorded in the consult.
+ * A specialist reads what a patient who was promised a call-back wrote and said; answered by `messages`. Who reads is recorded in the consult. They come in slices: while an answer says `more`, the reader asks again.
  * @typedef {object} MessagesRequest
  * @property {"messages"} type
  * @property {number} id Above every earlier id of this connection.
  * @property {string} consult
+ * @property {number} [skip] Lines that the reader has already, from the oldest on.
  */
 
 /**
@@ -1046,12 +1047,13 @@ export const RETRY_CODES = [
  */
 
 /**
- * What was written and said in a consult so far, oldest first.
+ * What was written and said in a consult so far, oldest first, after the lines that were skipped.
  * @typedef {object} Messages
  * @property {"messages"} type
  * @property {number} re
  * @property {string} consult
  * @property {MessageLine[]} lines
+ * @property {boolean} [more] There are newer lines: ask again, and skip these too.
  */
 
 /**

@@ -3,6 +3,7 @@
 
 import {$, enter, onclick, say, show} from "../dom.js";
 import {_} from "../i18n.js";
+import {plain} from "../net.js";
 import {refusal} from "../refusals.js";
 
 /** @typedef {import("../wire.js").IntakeForm} IntakeForm */
@@ -110,7 +111,7 @@ export class Intake {
   #form() {
     const ticked = labels().filter((label) => !label.hidden && box(label).checked);
     return {
-      complaint: field("complaint").value.trim(),
+      complaint: plain(field("complaint").value),
       ageMonths: this.#months(),
       sex: /** @type {any} */ (this.#sex() || "unknown"),
       assistant: /** @type {any} */ (field("assistant").value),

@@ -6,6 +6,7 @@ import {contentsOf} from "../content_link.js";
 import {$, el, onclick, say} from "../dom.js";
 import {_} from "../i18n.js";
 import {refusalText} from "../labels.js";
+import {plain} from "../net.js";
 import {Recorder} from "../recorder.js";
 import {Pictures} from "./specialist_pictures.js";
 import {codeOf, complain, dayAndTime, dialog, fillList, toast} from "./staff.js";
@@ -169,7 +170,7 @@ export class StaffContents {
 
   /** @param {HTMLInputElement} field */
   async #write(field) {
-    const text = field.value.trim();
+    const text = plain(field.value);
     if (!text || !this.#open) return;
     complain("messages-error", "");
     try {
@@ -204,16 +205,27 @@ export class StaffContents {
     const item = session.state.desk?.callbacks?.find((each) => each.consult === open.consult);
     open.count = item?.messages ?? 0;
     try {
-      const answer = /** @type {import("../wire.js").Messages} */ (/** @type {unknown} */ (await session.request("messages", {consult: open.consult})));
+      const said = await this.#said(session, open.consult);
       if (this.#open !== open) return;
-      const lines = answer.lines.filter((line) => open.pictures.take(line));
+      const lines = said.filter((line) => open.pictures.take(line));
       fillList($("messages-lines"), lines, (line) => line.key, (line) => (line.content ? open.pictures.row(line) : this.#textRow(session, line)));
       $("messages-none").hidden = lines.length > 0;
-      const last = answer.lines.at(-1);
+      const last = said.at(-1);
       $("messages-close").hidden = open.over || last?.author !== "specialist" || last.by !== session.state.me?.participant;
       $("messages-lines").scrollTop = $("messages-lines").scrollHeight;
     } catch (error) {
       complain("messages-error", refusalText(codeOf(error)));
+    }
+  }
+
+  /** All that was written and said, slice by slice. @param {Session} session @param {string} consult */
+  async #said(session, consult) {
+    /** @type {MessageLine[]} */
+    const lines = [];
+    for (;;) {
+      const answer = /** @type {import("../wire.js").Messages} */ (/** @type {unknown} */ (await session.request("messages", {consult, skip: lines.length})));
+      lines.push(...answer.lines);
+      if (!answer.more || !answer.lines.length || this.#open?.consult !== consult) return lines;
     }
   }
 
