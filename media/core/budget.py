@@ -32,6 +32,33 @@ OVERHEAD_BYTES: Final = 44
 """What each packet costs on the wire beside RTP: IPv4 20, UDP 8, GCM tag 16."""
 
 
+class Allowance:
+    """What one sender may bring at most: a token bucket that is filled only when it is empty.
+
+    It never gives less than one that is filled with each packet, and at most twice what it holds at once. Whoever pays
+    subtracts from ``left``; where that is negative already, ``fill`` says whether more may be paid.
+    """
+
+    __slots__ = ("_at", "_burst", "_rate", "left")
+
+    left: float
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        """Open full; ``rate`` a second, at most ``burst`` saved up, in whatever unit is paid."""
+        self._rate = rate
+        self._burst = self.left = burst
+        self._at = now
+
+    def fill(self, now: float) -> bool:
+        """Add what has been earned; return whether there is no debt any more."""
+        passed = now - self._at
+        if passed > 0:
+            self._at = now
+            self.left += min(self._burst, passed * self._rate)
+            self.left = min(self._burst, self.left)
+        return self.left >= 0
+
+
 class Budget:
     """One direction of one link."""
 

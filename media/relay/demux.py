@@ -106,7 +106,7 @@ class Demultiplexer:
 
     def _check(self, data: bytes, path: Path, now: float) -> None:
         if path.leg is not None and data[:2] in _STUN_ANSWERS:
-            path.leg.receive_stun_answer(data, now)
+            path.leg.receive_stun_answer(data, now, path)
             return
         ufrag = ice.ufrag_of(data)
         if isinstance(ufrag, Drop):
@@ -115,6 +115,9 @@ class Demultiplexer:
         leg = self._by_ufrag.get(ufrag)
         if leg is None:
             self.drops[Drop.STUN_UNKNOWN_UFRAG] += 1
+            return
+        if not leg.may_check(path, now):
+            self.drops[Drop.STUN_LIMIT] += 1
             return
         check = ice.read_check(data, leg.credentials[ufrag])
         if isinstance(check, Drop):

@@ -26,6 +26,7 @@ from media.core.redundancy import Hearing, Span, distances
 from media.core.rewrite import Rewriter
 from media.core.rtp import SCRATCH_BYTES
 from media.core.rtx import RtxWriter
+from media.core.rungs import HEADER_BYTES
 from media.relay.description import MID_AUDIO, MID_VIDEO, PAYLOAD_TYPES
 from media.relay.path import Weight
 
@@ -44,6 +45,11 @@ APT: Final = {
 """Payload type of a retransmission to that of what it repeats (RFC 4588 §8.1)."""
 VOICE_TYPES: Final = frozenset({OPUS, RED})
 VOICE_HZ: Final = 48_000
+VOICE_BPS: Final = 200_000
+"""Voice that a leg may send, on the wire. Opus at most at 32 kbit/s (rung `open`, and Chromium's own choice) in frames of 10 ms,
+each with two copies, is 161 kbit/s (`media.core.rungs.voice_wire_bps`); with one, and half as much again for a while, 158."""
+VOICE_BURST_S: Final = 4.0
+"""Of that, what may come at once: links that stall deliver queues of up to 4 s."""
 PICTURE_HZ: Final = 90_000
 
 OUTAGE_S: Final = 0.7
@@ -79,8 +85,8 @@ class Source:
     """One stream of a leg: repaired, in order, handed to its sinks."""
 
     __slots__ = (
-        "_last_number", "_last_timestamp", "_repeat_at", "bursts", "frame_ticks", "heard_at", "kind", "outages", "repairs", "report",
-        "seat", "sinks", "span", "ssrc", "stream",
+        "_copies", "_last_number", "_last_timestamp", "_repeat_at", "bursts", "frame_ticks", "heard_at", "kind", "outages", "repairs",
+        "report", "seat", "sinks", "span", "ssrc", "stream",
     )  # fmt: skip
 
     report: tuple[int, int, float] | None
@@ -113,6 +119,7 @@ class Source:
         self.bursts = BurstMeter()
         self.span = Span()
         self.outages = 0
+        self._copies = 0
         self.frame_ticks = 0
         self._last_number = -2
         self._repeat_at = math.inf
@@ -173,6 +180,11 @@ class Source:
             for sink in self.sinks:
                 sink.take_late(packet)
         self.stream.late.clear()
+
+    def copies_bytes(self) -> int:
+        """Return what the headers cost of frames that came as copies and go out as packets; since it was asked last."""
+        copies, self._copies = self.stream.recovered - self._copies, self.stream.recovered
+        return copies * HEADER_BYTES
 
     def gap_before(self, packet: RtpPacket) -> int:
         """Return how many packets of this stream are missing between the newest and this one."""

@@ -11,10 +11,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from media.core.budget import Allowance
+from media.relay import proof
 from media.relay.drops import Drop, Drops
 from media.relay.dtls import Association, Certificate, DtlsFailed
 from media.relay.farewell import Farewell
-from media.relay.ice import AddressRule, Check, Credentials, answer
+from media.relay.ice import (
+    CHECKS_BURST,
+    CHECKS_PER_S,
+    AddressRule,
+    Check,
+    Credentials,
+    answer,
+)
 from media.relay.path import Path, Weight
 from media.relay.srtp import SRTP_ERRORS, Srtp, reason
 
@@ -151,6 +160,10 @@ class Leg:
         self.on_change: OnChange = _unmoved
         """Called when ``state`` has changed."""
         self._rule: AddressRule[Path] = AddressRule()
+        self._proof: proof.Proof[Path] = proof.Proof()
+        self._checks_here = Allowance(CHECKS_PER_S, CHECKS_BURST, now)
+        self._checks_elsewhere = Allowance(CHECKS_PER_S, CHECKS_BURST, now)
+        """Of paths that it is not sent to: whoever repeats its checks from elsewhere stops none of its own."""
         self._ufrag = pairs[0].ufrag
         self._demux = demux
         self._drops = drops
@@ -179,8 +192,18 @@ class Leg:
         """Where its packets go now."""
         return self._rule.current
 
-    def accept(self, fingerprints: Sequence[str], ssrcs: Sequence[int], now: float) -> None:
-        """Take from the browser's answer who it is and what it sends. A second answer changes nothing but the SSRCs."""
+    def accept(
+        self, fingerprints: Sequence[str], ssrcs: Sequence[int], now: float, *, ice: str = ""
+    ) -> None:
+        """Take from the browser's answer who it is and what it sends; a second answer changes not who it is.
+
+        Args:
+            fingerprints: of its certificates.
+            ssrcs: what it sends with.
+            now: monotonic seconds.
+            ice: its own credentials, ``ufrag:pwd``; without them its paths can't be proved.
+        """
+        self._proof.answered_with(ice)
         for ssrc in ssrcs:
             self._learn(ssrc.to_bytes(4, "big"))
         if not self._fingerprints.done():
@@ -189,7 +212,11 @@ class Leg:
 
     def send_rtp(self, packet: bytes | bytearray, weight: Weight) -> bool:
         """Protect and send an RTP packet; return False where it was dropped (and counted)."""
-        path = self._rule.current
+        rule = self._rule
+        if rule.bounded and weight is Weight.PICTURE:
+            self._drops[Drop.PATH_UNPROVED] += 1
+            return False
+        path = rule.current
         if path is None or self._srtp is None:
             self._drops[Drop.NO_PATH] += 1
             return False
@@ -218,8 +245,16 @@ class Leg:
         path.send(data, Weight.CONTROL)
         return True
 
+    def may_check(self, path: Path, now: float) -> bool:
+        """Return whether one more check is read; only those that are authentic have counted."""
+        here = path == self._rule.current
+        allowance = self._checks_here if here else self._checks_elsewhere
+        return allowance.left >= 0 or allowance.fill(now)
+
     def receive_check(self, check: Check, path: Path, now: float) -> None:
         """Answer an authenticated check, follow it, and begin the handshake with the first."""
+        here = path == self._rule.current
+        (self._checks_here if here else self._checks_elsewhere).left -= 1
         if path.leg is not None and path.leg is not self and path.leg.holds(path, now):
             self._drops[Drop.STUN_UNAUTHENTIC] += 1
             return
@@ -232,16 +267,21 @@ class Leg:
             self._ufrag = check.ufrag
             self.traffic.restarts += 1
         self._adopt(path)
+        self._proof.checked_by(check.theirs)
         self._followed(*self._rule.on_check(path, nominated=check.nominated, now=now))
+        self._ask(now)
         if self.state is LegState.NEW:
             self.timing.checked_at = now
             self._association = Association(self._certificate, self._send_dtls)
             self._securing = asyncio.get_running_loop().create_task(self._secure(self._association))
             self._enter(LegState.SECURING)
 
-    def receive_stun_answer(self, data: bytes, now: float) -> None:
-        """Hand an answer on to whoever sent checks; it moves nothing."""
-        if self.on_stun_answer is None:
+    def receive_stun_answer(self, data: bytes, now: float, path: Path | None = None) -> None:
+        """Hand an answer on to whoever sent checks; it moves nothing, but may prove the path that it comes from, if that is said."""
+        if path is not None and self._proof.asked(data):
+            if self._proof.proves(data, path, checked=self._rule.was_checked(path)):
+                self._rule.prove(path)
+        elif self.on_stun_answer is None:
             self._drops[Drop.STUN_NOT_A_CHECK] += 1
         else:
             self.on_stun_answer(data, now)
@@ -317,12 +357,13 @@ class Leg:
 
     def path_lost(self, path: Path) -> None:
         """A connection closed: go on with what is left."""
-        self._rule.forget(path)
+        self._rule.forget(path, self._clock())
 
     def sweep(self, now: float) -> bool:
         """Do what time asks for; return True when the leg has been silent for too long and is to be closed."""
         moved, forgotten = self._rule.on_time(now)
         self._followed(moved, forgotten)
+        self._ask(now)
         return now - self.heard_at >= SILENT_S
 
     async def close(self, ending: Ending = Ending.ASKED) -> None:
@@ -348,7 +389,7 @@ class Leg:
         if not self._fingerprints.done():
             self._fingerprints.cancel()
         for path in self._rule.paths():
-            self._rule.forget(path)
+            self._rule.forget(path, self._clock())
             path.forgotten()
         self._demux.remove(self, self.credentials, self._ssrcs)
         self.on_change(self)
@@ -371,6 +412,8 @@ class Leg:
             association.on_end(self._said_goodbye)
         else:
             self._association = None
+        self._rule.connected(self._clock())
+        self._ask(self._clock())
         self._enter(LegState.CONNECTED)
 
     def _said_goodbye(self) -> None:
@@ -402,6 +445,17 @@ class Leg:
         if moved:
             self._adopt(path)
         self._followed(moved, forgotten)
+        self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        """Ask for a proof of the path that it is sent to, if there is none."""
+        path = self._rule.unproved
+        if path is None or self.state is LegState.CLOSED:
+            return
+        if path.transport == "tcp":  # the connection itself is one
+            self._rule.prove(path)
+        elif (data := self._proof.ask(path, self._ufrag, now)) is not None:
+            path.send(data, Weight.CONTROL)
 
     def _followed(self, moved: bool, forgotten: Path | None) -> None:
         if moved:

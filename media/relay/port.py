@@ -155,7 +155,7 @@ class RelayPort:
 
     def accept(self, leg: Leg, answer: Answer) -> None:
         """Give a leg its browser's answer."""
-        leg.accept(answer.fingerprints, answer.ssrcs, self._clock())
+        leg.accept(answer.fingerprints, answer.ssrcs, self._clock(), ice=answer.ice)
 
     async def release(self, leg: Leg, ending: Ending = Ending.ASKED) -> None:
         """Close a leg and forget it."""

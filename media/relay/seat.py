@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from media.core import rtcp, rtcp_write
 from media.core.absent import Absent
 from media.core.asking import link_of, most_bps
-from media.core.budget import OVERHEAD_BYTES, Budget
+from media.core.budget import OVERHEAD_BYTES, Allowance, Budget
 from media.core.bwe.downlink import DownlinkEstimator
 from media.core.bwe.reported import ReportedDownlinkEstimator
 from media.core.bwe.uplink import UplinkEstimator
@@ -32,6 +32,8 @@ from media.relay.flow import (
     OPUS,
     OUTAGE_S,
     RED,
+    VOICE_BPS,
+    VOICE_BURST_S,
     VOICE_TYPES,
     Kind,
     PictureSink,
@@ -86,7 +88,7 @@ class Seat:
         "_picture", "_rules", "_uncounted", "_voice", "answered", "clock", "direction", "down", "down_budget", "down_rung",
         "extensions", "is_dark", "is_fast", "is_open", "key_frame_requests", "leg", "leg_id", "nacks", "number", "offer",
         "order", "pacer", "participant", "picture", "probing", "reported", "returned_at", "role", "room", "rtt", "sources",
-        "up", "up_budget", "up_rung", "voice",
+        "up", "up_budget", "up_rung", "voice", "voice_allowance",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +122,7 @@ class Seat:
         start_bps = room.start_bps
         self.up_budget = Budget(start_bps, now)
         self.down_budget = Budget(start_bps, now)
+        self.voice_allowance = Allowance(VOICE_BPS / 8, VOICE_BPS / 8 * VOICE_BURST_S, now)
         self.pacer = Pacer(start_bps)
         self.up = UplinkEstimator(start_bps, ASSUMED_RTT_S, now)
         self.reported = ReportedDownlinkEstimator(start_bps, ASSUMED_RTT_S, now)
@@ -238,14 +241,16 @@ class Seat:
         shift = layout.transport_cc_shift
         if shift >= 0:
             self._numbered(packet.extension >> shift & 0xFFFF, now)
-        if payload_type in VOICE_TYPES:
+        allowance = self.voice_allowance
+        if payload_type in VOICE_TYPES and (allowance.left >= 0 or self._may_speak(now)):
             source = self._voice
+            allowance.left -= size + OVERHEAD_BYTES
             self.up_budget.voice(size + OVERHEAD_BYTES, now)
         elif payload_type in CODECS:
             source = self._picture
             self.up_budget.video(size + OVERHEAD_BYTES, now)
         else:
-            self._receive_repeat(packet, size, now)
+            self._receive_other(packet, size, now)
             return
         if source is None or source.ssrc != packet.ssrc:
             source = self._source(packet, now)
@@ -263,6 +268,12 @@ class Seat:
         elif voice:
             self.up.received_voice(timestamp, size, now, after_loss=after_loss)
 
+    def _may_speak(self, now: float) -> bool:
+        """Return whether one more packet of voice is forwarded, where what could be saved up is used up."""
+        if self._voice is not None:
+            self.voice_allowance.left -= self._voice.copies_bytes()
+        return self.voice_allowance.fill(now)
+
     def _numbered(self, number: int, now: float) -> None:
         """Note a packet's transport-wide number (hot path)."""
         self._absent.came(number)
@@ -279,11 +290,13 @@ class Seat:
             picture.stream.nacks.lacks(count, now)
             self.room.busy = True
 
-    def _receive_repeat(self, packet: RtpPacket, size: int, now: float) -> None:
+    def _receive_other(self, packet: RtpPacket, size: int, now: float) -> None:
+        """Take a repetition; count what is none, and voice beyond what may be sent."""
         original = APT.get(packet.payload_type)
         source = self._picture
         if original is None:
-            self.room.drops[Drop.NO_ROUTE] += 1
+            voice = packet.payload_type in VOICE_TYPES
+            self.room.drops[Drop.VOICE_LIMIT if voice else Drop.NO_ROUTE] += 1
             return
         shift = packet.layout.abs_send_time_shift
         if shift >= 0:
@@ -305,6 +318,7 @@ class Seat:
         if old is not None:
             self._former = [*self._former[1 - FORMER_MAX :], old.ssrc]
             self.room.retire(old)
+            self.voice_allowance.left -= old.copies_bytes()
         if self.is_dark:
             self.returned(now)
         source = self.sources[kind] = Source(self, kind, packet.ssrc, now)

@@ -222,6 +222,7 @@ async def test_a_stolen_packet_diverts_for_five_seconds_at_most(call):
     true = leg.path
     data = a.keys.outbound.protect(rtp(A[0], 2))
     thief = await Peer(a.offer).open()
+    thief.answers = False  # he has no password
     thief.send(data)
     await until(lambda: leg.path != true)
     assert port.udp.addresses == 3
@@ -235,6 +236,57 @@ async def test_a_stolen_packet_diverts_for_five_seconds_at_most(call):
     await until(lambda: leg.traffic.rtp_received == 3)
     assert leg.path is true
     await thief.close()
+
+
+async def test_a_check_with_a_stranger_s_address_sends_him_five_seconds_at_most(call):
+    """One who was named and is silent gets a few checks beside the media; then nothing any more."""
+    port, _, (leg, _, a), (_, _, b) = call
+    await talk(a, b, 1)
+    true = leg.path
+    victim = await Peer(a.offer).open()
+    victim.answers = False
+    victim.send(bytes(check(a.pairs[0], nominated=True)))
+    await until(lambda: leg.path != true)
+    b.rtp(rtp(B[0], 2))
+    now = port._clock()
+    leg.sweep(now + TRIAL_S - 0.1)
+    assert leg.path != true
+    leg.sweep(now + TRIAL_S + 0.1)
+    assert leg.path is true
+    assert port.udp.addresses == 2
+    await victim.close()
+
+
+async def test_a_browser_at_a_new_address_proves_itself_by_an_answer(call):
+    """A move by a check is followed at once; one answer, and it stays for good, silent as it may be."""
+    port, _, (leg, _, a), (_, _, b) = call
+    await talk(a, b, 1)
+    old = leg.path
+    await a.open()
+    a.check(pair=3, nominated=True)
+    await until(lambda: leg.path != old and leg._rule.unproved is None)
+    new = leg.path
+    leg.sweep(port._clock() + 2 * TRIAL_S)
+    assert leg.path is new
+    await talk(a, b, 2)
+
+
+async def test_a_path_that_never_answers_gets_the_voice_alone(call):
+    """Heard from there, but no answer: after the trial pictures are withheld and counted, voices are not."""
+    port, _, (leg, _, a), (_, _, b) = call
+    await talk(a, b, 1)
+    old = leg.path
+    await a.open()
+    a.answers = False
+    a.check(nominated=True)
+    await until(lambda: leg.path != old)
+    await talk(a, b, 2)
+    leg.sweep(port._clock() + TRIAL_S + 0.1)
+    assert leg.path != old
+    await talk(a, b, 3)
+    b.rtp(picture(B[1], 1, key=True))
+    await until(lambda: port.drops[Drop.PATH_UNPROVED])
+    assert not a.rtp_in
 
 
 async def test_a_replayed_packet_from_elsewhere_moves_nothing(call):

@@ -80,6 +80,8 @@ class Peer:
         self.responses: list[stun.Message] = []
         self.dtls_in = 0
         self.dtls_out = 0
+        self.answers = True
+        """Whether checks of a relay are answered."""
         self.delay_s = 0.0
         """One way, on both."""
         self._socket: asyncio.DatagramTransport | None = None
@@ -176,7 +178,7 @@ class Peer:
         self.send(data)
 
     def _answer(self, check: stun.Message) -> None:
-        """Answer a check of a relay that is not as lite as it says (Janus)."""
+        """Answer a check: of a relay that wants a proof, or one that is not as lite as it says (Janus)."""
         found = next(each for each in self.offer.candidates if each.transport == "udp")
         answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, check.transaction_id)
         answer.attributes["XOR-MAPPED-ADDRESS"] = (found.address, found.port)
@@ -194,7 +196,8 @@ class Peer:
         if first < 4:
             message = stun.parse_message(data)
             if message.message_class is stun.Class.REQUEST:
-                self._answer(message)
+                if self.answers:
+                    self._answer(message)
             else:
                 self.responses.append(message)
         elif 20 <= first < 64:

@@ -11,6 +11,7 @@ from media.core.budget import (
     MIN_REPAIR_BURST_BYTES,
     REPAIR_BURST_S,
     REPAIR_SHARE,
+    Allowance,
     Budget,
 )
 
@@ -138,3 +139,33 @@ def test_the_loop_cannot_start(rate_bps: float, steps: list[tuple[str, float, fl
             repairs += size * budget.invite_key_frame(size, now)
         assert repairs <= burst + rate * REPAIR_SHARE * now + 1
         assert sent <= rate * (now + 0.25 + MAX_DEBT_S) + 1
+
+
+def test_an_allowance_holds_a_sender_to_its_rate() -> None:
+    """A hundred seconds of ten times the rate: the rate, and at most twice what may be saved up."""
+    allowance = Allowance(1_000, 4_000, 0.0)
+    passed = 0
+    for tick in range(10_000):
+        if allowance.left >= 0 or allowance.fill(tick * 0.01):
+            allowance.left -= 100
+            passed += 100
+    assert 100_000 <= passed <= 100_000 + 2 * 4_000 + 100
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=60))
+@settings(deadline=None)
+def test_an_allowance_refuses_nobody_below_its_rate(times: list[tuple[bool, int]]) -> None:
+    """At nine tenths of the rate, with stalls of up to 4 s that come out at once, in any order: nothing is refused."""
+    allowance = Allowance(1_000, 4_000, 0.0)
+    tick = 0
+    for stalls, ticks in times:
+        waiting = 0
+        for _ in range(ticks):
+            tick += 1
+            waiting += 90
+            if not stalls:
+                allowance.left -= waiting
+                waiting = 0
+                assert allowance.left >= 0 or allowance.fill(tick * 0.1)
+        allowance.left -= waiting
+        assert allowance.left >= 0 or allowance.fill(tick * 0.1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from media.relay import ice
 from media.relay.drops import Drop
-from media.relay.ice import AddressRule, Credentials
+from media.relay.ice import STRANGERS_PER_S, STRANGERS_S, TRIAL_S, AddressRule, Credentials
 from tests.support.relay_peer import check
 
 PAIR = Credentials.of(bytes(range(24)))
@@ -200,8 +200,154 @@ def test_addresses_are_bounded(rule: AddressRule[str]) -> None:
 def test_a_closed_connection_falls_back_to_the_path_heard_last(rule: AddressRule[str]) -> None:
     """Losing the current path leaves the other known one; losing all leaves none, and any check sets it again."""
     rule.on_check("tcp", nominated=True, now=101.0)
-    rule.forget("tcp")
+    rule.forget("tcp", 101.0)
     assert rule.current == "old"
-    rule.forget("old")
+    rule.forget("old", 101.0)
     assert rule.current is None
     assert rule.on_check("old", nominated=False, now=101.1) == (True, None)
+
+
+@pytest.fixture
+def leg(rule: AddressRule[str]) -> AddressRule[str]:
+    """The same with keys: its handshake has proved ``old``."""
+    rule.connected(100.0)
+    assert rule.unproved is None
+    return rule
+
+
+def test_one_forged_check_buys_five_seconds(leg: AddressRule[str]) -> None:
+    """USE-CANDIDATE from where nobody answers: followed at once, taken back when nothing more comes from there."""
+    assert leg.on_check("victim", nominated=True, now=101.0) == (True, None)
+    assert leg.unproved == "victim"
+    assert leg.on_time(101.0 + TRIAL_S - 0.1) == (False, None)
+    assert leg.on_time(101.0 + TRIAL_S) == (True, "victim")
+    assert leg.current == "old"
+    assert leg.unproved is None
+
+
+def test_an_answer_ends_the_trial(leg: AddressRule[str]) -> None:
+    """Proved after a round trip: it stays, though nothing comes from there for long."""
+    leg.on_check("new", nominated=True, now=101.0)
+    leg.prove("new")
+    assert leg.unproved is None
+    assert leg.on_time(200.0) == (False, None)
+    assert (leg.current, leg.bounded) == ("new", False)
+
+
+def test_more_forged_checks_don_t_help_while_the_true_path_is_heard(leg: AddressRule[str]) -> None:
+    """A check is no proof: the leg goes back to the proved path that it still checks from."""
+    leg.on_check("victim", nominated=True, now=101.0)
+    for tick in range(1, 40):
+        leg.on_check("victim", nominated=True, now=101.0 + tick / 8)
+    leg.on_check("old", nominated=False, now=103.55)
+    leg.on_check("victim", nominated=True, now=105.9)
+    assert leg.on_time(106.0) == (True, "victim")
+    assert leg.current == "old"
+
+
+def test_a_browser_that_does_not_answer_keeps_its_voice(leg: AddressRule[str]) -> None:
+    """Heard from there alone, and never an answer: it stays, bounded, until one comes; silent again, it goes."""
+    leg.on_check("new", nominated=True, now=101.0)
+    leg.on_media("new", newest=True, now=103.0)
+    assert leg.on_time(106.0) == (False, None)
+    assert (leg.current, leg.bounded, leg.unproved) == ("new", True, "new")
+    leg.on_media("new", newest=True, now=110.0)
+    assert leg.on_time(111.0) == (False, None)
+    leg.prove("new")
+    assert not leg.bounded
+    leg.on_check("newer", nominated=True, now=112.0)
+    assert not leg.bounded
+    leg.heard_at = 112.5
+    leg.on_time(117.0)
+    assert leg.bounded
+    assert leg.on_time(122.0) == (True, "newer")
+    assert (leg.current, leg.bounded) == ("new", False)
+
+
+@pytest.mark.parametrize("each_s", [1.0, 4.9, 5.0])
+def test_one_who_names_stranger_after_stranger_is_bounded(
+    leg: AddressRule[str], each_s: float
+) -> None:
+    """However fast they follow each other, and though the leg's own path is proved in between: 15 s, and the one that was begun."""
+    now, sent_s = 200.0, 0.0
+    for index in range(60):
+        leg.on_check(f"victim{index}", nominated=True, now=now)
+        sent_s += 0 if leg.bounded else each_s
+        now += each_s
+        leg.on_time(now)
+        leg.on_check(f"own{index}", nominated=True, now=now)
+        leg.prove(f"own{index}")
+        assert not leg.bounded
+    assert STRANGERS_S <= sent_s <= STRANGERS_S + 2 * TRIAL_S + 60 * each_s * STRANGERS_PER_S
+
+
+def test_a_link_that_flaps_is_never_bounded(leg: AddressRule[str]) -> None:
+    """A new address each 5 s for ten minutes, each proved after 1.5 s."""
+    for index in range(120):
+        now = 200.0 + index * 5
+        leg.on_check(f"new{index}", nominated=True, now=now)
+        assert not leg.bounded
+        leg.on_time(now + 1.4)
+        leg.prove(f"new{index}")
+
+
+def test_a_path_from_before_the_keys_is_not_trusted_for_its_age(rule: AddressRule[str]) -> None:
+    """Two paths during the handshake: it has proved neither; without a proof there is nowhere to go back to."""
+    rule.on_check("other", nominated=True, now=100.1)
+    rule.connected(100.2)
+    assert rule.unproved == "other"
+    assert rule.on_time(100.2 + TRIAL_S) == (True, "other")
+    assert rule.current is None
+    assert rule.on_check("old", nominated=False, now=106.0) == (True, None)
+    assert rule.unproved == "old"
+
+
+def test_a_closed_connection_leaves_no_path_unproved(leg: AddressRule[str]) -> None:
+    """A path that a forged check made known becomes the last one left: it is on trial like any other."""
+    leg.on_check("victim", nominated=False, now=100.1)
+    leg.forget("old", 101.0)
+    assert (leg.current, leg.unproved) == ("victim", "victim")
+    assert leg.on_time(101.0 + TRIAL_S) == (True, "victim")
+    assert leg.current is None
+
+
+def test_after_an_outage_media_from_the_path_that_failed_move_at_once(
+    leg: AddressRule[str],
+) -> None:
+    """A link that went down before its new path was proved: its first packet is enough, as ever."""
+    leg.on_check("new", nominated=True, now=101.0)
+    leg.on_time(106.0)
+    assert leg.on_media("new", newest=True, now=120.0) == (True, None)
+    assert (leg.current, leg.bounded) == ("new", False)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["check", "nominated", "media", "time", "forget"]),
+            st.sampled_from("abcdefghijkl"),
+            st.floats(0, 3),
+        ),
+        max_size=80,
+    )
+)
+def test_nothing_but_a_proof_makes_a_stranger_trusted(steps: list[tuple[str, str, float]]) -> None:
+    """Whatever is forged in whatever order: the path that is sent to without a bound has answered, or is on a trial that ends."""
+    rule, now, since = AddressRule[str](), 0.0, 0.0
+    rule.on_check("true", nominated=True, now=now)
+    rule.connected(now)
+    for kind, path, passed in steps:
+        now += passed
+        before = rule.current
+        if kind == "media":
+            rule.on_media(path, newest=True, now=now)
+        elif kind == "forget":
+            rule.forget(path, now)
+        elif kind != "time":
+            rule.on_check(path, nominated=kind == "nominated", now=now)
+        if rule.current != before and rule.unproved is not None:
+            since = now
+        rule.on_time(now)
+        assert rule.current is None or rule.current in rule.paths()
+        assert rule.bounded or rule.unproved is None or now - since < TRIAL_S + 1e-6
+        assert len(rule.paths()) <= ice.ADDRESSES_MAX
