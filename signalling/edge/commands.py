@@ -18,7 +18,6 @@ import msgspec
 from auth import turn
 from auth.errors import PermissionDenied
 from auth.roles import Action, Role, may
-from auth.throttle import CHAT_BY_PERSON, INVITE_BY_ACCOUNT, Throttle
 from signalling.config import TurnConfig
 from signalling.core import audience, coordinator, matching, triage
 from signalling.core import events as ev
@@ -33,6 +32,7 @@ from signalling.edge.history import History
 from signalling.edge.house import House
 from signalling.edge.ledger import Ledger, consult_owner
 from signalling.edge.legs import Legs
+from signalling.edge.paces import Paces
 from signalling.edge.push import Push
 from signalling.edge.quality import Quality
 from signalling.edge.views import peer_of
@@ -134,8 +134,7 @@ class Commands:
         self._turn_secret = turn_secret
         self._public_url = public_url
         self._history = History(ledger)
-        self._invites = Throttle(INVITE_BY_ACCOUNT)
-        self._lines = Throttle(CHAT_BY_PERSON)
+        self.paces = Paces()
         self._at_once: Mapping[type, Callable[[Connection, Any], None]] = {
             m.Ping: self._ping,
             m.Description: self._description,
@@ -219,8 +218,12 @@ class Commands:
         if route is None or route.consult is not self._ledger.consults.get(message.consult):
             route = connection.route = self._route(connection, message.consult)
         payload = codec.encode(forwarded)
+        self.paces.forward(connection.participant, len(payload))
         local = self._connections.get(route.peer)
         if local is not None:
+            if not local.has_room(len(payload)):
+                # Not the sender's fault, maybe: their connection, and the call, go on.
+                raise Refused(Code.PEER_ABSENT)
             local.socket.send(payload)
         else:
             self._push.spawn(self._post(connection, route.peer, payload, message.id))
@@ -362,7 +365,7 @@ class Commands:
         consult_id = ConsultId(message.consult)
         content_id = secrets.token_hex(8)
         body = message.text.encode()
-        self._lines.charge(connection.participant, now())
+        self.paces.line(connection.participant)
 
         def says(consult: Consult) -> list[ev.Event]:
             owed = audience.specialist_may_answer(consult, connection.account)
@@ -408,6 +411,9 @@ class Commands:
     # -- the specialist ----------------------------------------------------------------------------------------------
 
     async def _on_call(self, connection: Connection, message: m.OnCall) -> None:
+        if message.on:
+            self.paces.on_call(_account(connection))
+
         def switches(who: Presence) -> Sequence[ev.Event]:
             if not message.on:
                 return rota.off_call(who, lapsed=False)
@@ -503,15 +509,15 @@ class Commands:
     async def _note(self, connection: Connection, message: m.Note) -> None:
         consult_id = ConsultId(message.consult)
         content_id = secrets.token_hex(8)
+        body = message.text.encode()
+        self.paces.note(_account(connection), len(body))
 
         def writes(consult: Consult) -> list[ev.Event]:
             if not self._takes_part(connection, consult):
                 raise Refused(Code.NOT_FOUND)
             return [ev.NoteWritten(at=now(), consult=consult_id, content=content_id)]
 
-        await self._ledger.commit(
-            consult_id, writes, [_content(consult_id, content_id, message.text.encode())]
-        )
+        await self._ledger.commit(consult_id, writes, [_content(consult_id, content_id, body)])
         connection.send(m.Ok(message.id))
 
     async def _end(self, connection: Connection, message: m.End) -> None:
@@ -537,7 +543,9 @@ class Commands:
         connection.send(m.Ok(message.id))
 
     async def _past(self, connection: Connection, message: m.HistoryRequest) -> None:
-        consults, more = await self._history.of(_account(connection), message.before)
+        account = _account(connection)
+        self.paces.history(account)
+        consults, more = await self._history.of(account, message.before)
         connection.send(m.Past(message.id, consults, more))
 
     # -- staff -------------------------------------------------------------------------------------------------------
@@ -547,7 +555,7 @@ class Commands:
         if message.post and post is None:
             raise Refused(Code.NOT_FOUND)
         account = _account(connection)
-        self._invites.charge(account, now())
+        self.paces.invite(account)
         made = await self._consults.invite(
             by=account,
             specialty=message.specialty,

@@ -10,6 +10,7 @@ posted to the participant's inbox.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -43,6 +44,14 @@ def patient_of(consult: ConsultId) -> ParticipantId:
 def participant_of(consult: Consult, role: str) -> ParticipantId:
     """Return the participant id of one side of a consult; empty for a specialist where there is none."""
     return patient_of(consult.id) if role == ev.PATIENT else ParticipantId(consult.specialist or "")
+
+
+_LEFT = "left:"
+
+
+def left(participant: ParticipantId) -> InboxId:
+    """Return the inbox in which a node hears that a participant who left it is back somewhere."""
+    return InboxId(f"{_LEFT}{participant}")
 
 
 def here(participant: ParticipantId) -> str:
@@ -226,6 +235,8 @@ class Connection:
     """The consult view sent last: equal ones are not sent again."""
     last_desk: bytes = b""
     route: Route | None = None
+    high_bytes: int = 65_536
+    """``limits.outgoing_high_bytes``: with more than that waiting for long it is closed."""
     remote_peer: Here | None = None
     """What another node told last of the other side of this connection's call."""
 
@@ -233,6 +244,15 @@ class Connection:
     def account(self) -> AccountId | None:
         """The account of a specialist or operator."""
         return None if self.role in _NO_ACCOUNT else AccountId(self.participant)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Return whether so much more of what need not arrive may be sent to it.
+
+        The kernel holds a little for a reader that keeps up, and nothing waits here. With one that doesn't, half of
+        what makes a slow reader (``limits.outgoing_high_bytes``) stays free for what only this node has to tell it.
+        """
+        waiting = self.socket.buffered_bytes
+        return not waiting or waiting + size_bytes <= self.high_bytes / 2
 
     def send(self, message: FromServer) -> None:
         """Encode and send, with what else this turn of the event loop has for this connection."""
@@ -250,6 +270,8 @@ class Connections:
         self._leases: dict[ParticipantId, Lease] = {}
         self._arriving: Counter[ParticipantId] = Counter()
         """Participants whose newer connection is being taken in: their inbox stays open."""
+        self._left: dict[ParticipantId, ConnectionId] = {}
+        """Participants who were here and have not been anywhere since, with the connection that was their last."""
         self.on_regained: Callable[[Connection], None] = lambda _c: None
         """Called when a lease was lost and taken again: its participant may count as away meanwhile."""
         self.on_notice: Callable[[ParticipantId, AnyNotice], None] = lambda _p, _n: None
@@ -309,8 +331,11 @@ class Connections:
 
     async def displace(self, connection: Connection) -> None:
         """Tell the other nodes that this participant is here now."""
-        taken = Taken(connection.id, connection.instance)
-        await self._store.post(InboxId(connection.participant), encode_notice(taken))
+        participant = connection.participant
+        self._left.pop(participant, None)
+        notice = encode_notice(Taken(connection.id, connection.instance))
+        await self._store.post(InboxId(participant), notice)
+        await self._store.post(left(participant), notice)
 
     async def remove(self, connection: Connection) -> bool:
         """Forget a connection; return False if the participant has a newer one here."""
@@ -322,6 +347,25 @@ class Connections:
         if participant not in self._arriving:
             await self._store.close_inbox(InboxId(participant))
         return True
+
+    async def stays_away(self, gone: Connection, grace_s: float) -> bool:
+        """Wait for a participant whose connection ended; return whether they were nowhere all the time.
+
+        If not, they are here, or whoever saw them leave last waits for them now: each absence is judged by itself.
+        """
+        participant = gone.participant
+        self._left[participant] = gone.id
+        inbox = left(participant)
+        with contextlib.suppress(StoreError):  # without it what other nodes see is not known here
+            await self._store.open_inbox(inbox)
+        await asyncio.sleep(grace_s)
+        nowhere = self._left.get(participant) == gone.id
+        if nowhere:
+            del self._left[participant]
+        if participant not in self._left:
+            with contextlib.suppress(StoreError):
+                await self._store.close_inbox(inbox)
+        return nowhere and not await self.elsewhere(participant)
 
     async def elsewhere(self, participant: ParticipantId) -> bool:
         """Return whether a participant who is not connected here is connected to another node."""
@@ -344,30 +388,40 @@ class Connections:
     async def listen(self) -> None:
         """Take notices for the participants of this node, until the store is closed."""
         async for inbox, body in self._store.inbox_items():
-            participant = ParticipantId(inbox)
-            connection = self._by_participant.get(participant)
-            if connection is None:
+            if inbox.startswith(_LEFT):
+                self._back(ParticipantId(inbox.removeprefix(_LEFT)), decode_notice(body))
                 continue
-            match notice := decode_notice(body):
-                case Forward():
-                    connection.socket.send(bytes(notice.payload))
-                case Taken() if notice.connection != connection.id:
-                    code = displacing(connection.instance, InstanceId(notice.instance))
-                    connection.socket.close(code)
-                case Here():
-                    connection.remote_peer = notice
-                    self.on_notice(participant, notice)
-                case Gone() if notice.who:
-                    remote = connection.remote_peer
-                    if remote is not None and remote.who == notice.who:
-                        connection.remote_peer = None
-                    self.on_notice(participant, notice)
-                case ReceptionOf() | LinkOf() | WordOf() | WayOf():
-                    self._take_figures(connection, notice)
-                case _ if isinstance(notice, LegNotice):
-                    self.on_leg_notice(connection, notice)
-                case _:
-                    pass
+            connection = self._by_participant.get(ParticipantId(inbox))
+            if connection is not None:
+                self._take(connection, decode_notice(body))
+
+    def _back(self, participant: ParticipantId, notice: AnyNotice) -> None:
+        """Who left is back, unless that is told late of the very connection that they left with."""
+        if isinstance(notice, Taken) and self._left.get(participant) != notice.connection:
+            self._left.pop(participant, None)
+
+    def _take(self, connection: Connection, notice: AnyNotice) -> None:
+        participant = connection.participant
+        match notice:
+            case Forward() if connection.has_room(len(notice.payload)):
+                connection.socket.send(bytes(notice.payload))
+            case Taken() if notice.connection != connection.id:
+                code = displacing(connection.instance, InstanceId(notice.instance))
+                connection.socket.close(code)
+            case Here():
+                connection.remote_peer = notice
+                self.on_notice(participant, notice)
+            case Gone() if notice.who:
+                remote = connection.remote_peer
+                if remote is not None and remote.who == notice.who:
+                    connection.remote_peer = None
+                self.on_notice(participant, notice)
+            case ReceptionOf() | LinkOf() | WordOf() | WayOf():
+                self._take_figures(connection, notice)
+            case _ if isinstance(notice, LegNotice):
+                self.on_leg_notice(connection, notice)
+            case _:
+                pass
 
     def _take_figures(self, connection: Connection, notice: QualityNotice | WayOf) -> None:
         if isinstance(notice, WayOf):

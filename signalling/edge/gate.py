@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Coroutine
 
 from aiohttp import hdrs, web
@@ -21,6 +21,7 @@ from auth import tokens
 from auth.errors import TokenInvalid
 from auth.origins import require_origin
 from auth.roles import Action, Role, may
+from auth.throttle import HELLO_BY_PERSON, Throttle, address_key
 from auth.tokens import Audience, Claims
 from signalling.config import Config
 from signalling.core import events as ev
@@ -34,6 +35,7 @@ from signalling.edge.contents import Contents
 from signalling.edge.house import Account, House
 from signalling.edge.ledger import Ledger
 from signalling.edge.legs import Legs
+from signalling.edge.proxies import client_address
 from signalling.edge.push import Push
 from signalling.edge.relays import relay_of
 from signalling.edge.socket import Socket
@@ -61,6 +63,9 @@ MAX_PENDING = 64
 """Durable requests of one connection that wait for the store; more are refused with ``rate_limited``."""
 RELAY_MESSAGES = 20
 """A relay speaks for all its legs: it may send so many times what one person may."""
+STRANGERS_PER_ADDRESS_MAX = 512
+"""WebSockets of one address (of IPv6, one /64) that have not said who they are: a fortieth of the places of a node, and
+never more than half of them. An island behind one address may be a thousand pages; one that is let in counts no more."""
 
 
 class Visitor:
@@ -77,6 +82,7 @@ class Visitor:
         "_refilled_at",
         "_working",
         "connection",
+        "household",
         "last_id",
         "socket",
         "timer",
@@ -84,6 +90,8 @@ class Visitor:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self.household = ""
+        """Where a stranger comes from; empty for one who is known."""
         limit = gate.config.limits.outgoing_max_bytes
         self.socket = Socket(self.received, self.pinged, limit, self.received_bytes)
         self.connection: Connection | None = None
@@ -246,6 +254,8 @@ class Gate:
         self._legs = legs
         self._origins = origins
         self._visitors: set[Visitor] = set()
+        self._strangers: Counter[str] = Counter()
+        self._hellos = Throttle(HELLO_BY_PERSON)
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         """Going down: nobody new is let in."""
@@ -259,12 +269,16 @@ class Gate:
             raise Refused(Code.RESTARTING, retry_after_s=1.0)
         if len(self._visitors) >= self.config.limits.max_connections:
             raise Refused(Code.TOO_MANY_CONNECTIONS, retry_after_s=5.0)
+        household = self._household(request)
         visitor = Visitor(self)
+        visitor.household = household
+        self._strangers[household] += 1
         self._visitors.add(visitor)
         try:
             return await visitor.socket.run(request)
         finally:
             self._visitors.discard(visitor)
+            self._no_stranger(visitor)
             if visitor.socket.close_code == CODES[Code.SLOW_READER].close:
                 self.metrics.refused(Code.SLOW_READER)
             if visitor.timer is not None:
@@ -273,6 +287,25 @@ class Gate:
                 self.contents.gone(visitor.connection)
                 self._gone(visitor.connection)
                 visitor.connection = None
+
+    def _household(self, request: web.Request) -> str:
+        """Return where a stranger comes from; raises Refused if too many from there have not said who they are."""
+        server, limits = self.config.server, self.config.limits
+        forwarded_for = request.headers.get("X-Forwarded-For", "")
+        address = client_address(request.remote or "", forwarded_for, server.trusted_proxies)
+        household = address_key(address)
+        most = min(STRANGERS_PER_ADDRESS_MAX, limits.max_connections // 2 + 1)
+        if self._strangers[household] >= most:
+            raise Refused(Code.TOO_MANY_CONNECTIONS, retry_after_s=5.0)
+        return household
+
+    def _no_stranger(self, visitor: Visitor) -> None:
+        """Who is known, or gone, takes no stranger's place."""
+        household, visitor.household = visitor.household, ""
+        if household:
+            self._strangers[household] -= 1
+            if self._strangers[household] <= 0:
+                del self._strangers[household]
 
     # -- coming ------------------------------------------------------------------------------------------------------
 
@@ -294,6 +327,7 @@ class Gate:
         )
         consult, _ = await self._whose(claims, hello)
         relay = claims.role is Role.RELAY
+        self._pace(claims)
         connection = Connection(
             id=ConnectionId(secrets.token_hex(6)),
             socket=visitor.socket,
@@ -303,6 +337,7 @@ class Gate:
             consult=consult.id if consult is not None else None,
             binding=claims.sub if relay else claims.jti,
             resumed=hello.cursor > 0,
+            high_bytes=self.config.limits.outgoing_high_bytes,
         )
         if relay:
             self._legs.relays.require_same(connection)
@@ -322,6 +357,7 @@ class Gate:
             self.spawn(self._forget(connection))  # whom it displaced is gone as well
             return
         visitor.connection = connection
+        self._no_stranger(visitor)
         if relay:
             visitor.widen(RELAY_MESSAGES)
             self._legs.relays.came(connection)  # before the welcome: it speaks at once
@@ -355,6 +391,12 @@ class Gate:
                 name=name,
             )
         )
+
+    def _pace(self, claims: Claims) -> None:
+        """Count a hello; raises auth.errors.Throttled. Relays are ours."""
+        # Whoever was displaced or signed out has been refused before: they can't make the one who is let in wait.
+        if claims.role is not Role.RELAY:
+            self._hellos.charge(claims.sub, now())
 
     async def _whose(self, claims: Claims, hello: Hello) -> tuple[Consult | None, str]:
         """Return the consult and the name of who comes; raises Refused for who may not (any more)."""
@@ -421,8 +463,8 @@ class Gate:
         done = connection.role is Role.PATIENT and consult is not None and consult.over
         if self.draining or done or connection.role is Role.RELAY:
             return  # nobody will look for this patient, so the lease may just run out
-        await asyncio.sleep(self._ledger.policy.away_grace_s)
-        if await self._connections.elsewhere(connection.participant):
+        grace_s = self._ledger.policy.away_grace_s
+        if not await self._connections.stays_away(connection, grace_s):
             return
         if connection.role is Role.SPECIALIST:
             account = AccountId(connection.participant)

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,14 @@ import msgspec
 from auth import passwords
 from auth.errors import PasswordRefused
 from auth.roles import Role
-from auth.throttle import SIGN_IN_BY_ACCOUNT, SIGN_IN_BY_ADDRESS, Throttle, address_key
+from auth.throttle import (
+    SIGN_IN_BY_ACCOUNT,
+    SIGN_IN_BY_ADDRESS,
+    SIGN_IN_BY_LOGIN,
+    Throttle,
+    account_key,
+    address_key,
+)
 from auth.tokens import Claims
 from signalling.core import events as ev
 from signalling.core.posts import Post
@@ -39,6 +47,8 @@ ACCOUNTS, POSTS = StreamId("accounts"), StreamId("posts")
 Change = tuple[Sequence[ev.Event], Sequence[Content]]
 BINDING_CHARS = 16
 """Of the hash of a password's hash: 64 bits tell one password's sessions from another's and give nothing away."""
+AT_HOME_MAX = 10_000
+"""Accounts from addresses that are remembered, of about 200 bytes each: ten places of a thousand accounts."""
 PASSWORD_BYTES = 9
 """Of a generated password: 72 bits as 12 characters, short enough to read out once."""
 
@@ -97,6 +107,9 @@ class House:
         self._by_login: dict[str, AccountId] = {}
         self._posts: dict[PostCode, Post] = {}
         self._by_account = Throttle(SIGN_IN_BY_ACCOUNT)
+        self._anywhere = Throttle(SIGN_IN_BY_LOGIN)
+        self._at_home: OrderedDict[str, None] = OrderedDict()
+        """Accounts from addresses where they signed in: guesses from everywhere at once don't concern them."""
         self._by_address = Throttle(SIGN_IN_BY_ADDRESS)
         self._reading = asyncio.Lock()
         self._hashing = asyncio.Semaphore(1)
@@ -286,7 +299,8 @@ class House:
         account = self._accounts.get(account_id)
         if account is None:
             raise Refused(Code.NOT_FOUND)
-        charge = self._by_account.charge(account.login, now())
+        # Who is here is signed in: by a key of its own, which no stranger who knows the login can charge.
+        charge = self._by_account.charge(account.id, now())
         if not await self._verify(account.password_hash, old):
             raise Refused(Code.CREDENTIALS_INVALID)
         self._by_account.refund(charge)
@@ -295,14 +309,18 @@ class House:
     async def sign_in(self, login: str, password: str, address: str) -> Account:
         """Return the account of these credentials.
 
-        Unknown logins take as long as wrong passwords. Both are throttled, by login and by address.
+        Unknown logins take as long as wrong passwords. Both are throttled: strictly by login from one address and by
+        address, and mildly by login from anywhere, so that guesses from elsewhere keep no owner out.
 
         Raises:
             Refused: ``credentials_invalid``.
             auth.errors.Throttled: too many wrong tries.
         """
         login, at = login.strip().casefold(), now()
-        keys = ((self._by_account, login), (self._by_address, address_key(address)))
+        own = account_key(login, address)
+        keys = [(self._by_account, own), (self._by_address, address_key(address))]
+        if own not in self._at_home:
+            keys.append((self._anywhere, login))
         for throttle, key in keys:
             throttle.check(key, at)
         # Charged before the slow check and refunded after it: parallel guesses don't get in free.
@@ -314,7 +332,11 @@ class House:
             raise Refused(Code.CREDENTIALS_INVALID)
         for throttle, charge in charges:
             throttle.refund(charge)
-        self._by_account.succeed(login, at)
+        self._by_account.succeed(own, at)
+        self._at_home[own] = None
+        self._at_home.move_to_end(own)
+        if len(self._at_home) > AT_HOME_MAX:
+            self._at_home.popitem(last=False)
         return account
 
     async def _hash(self, password: str) -> str:

@@ -17,7 +17,7 @@ from signalling.edge import keys
 from signalling.edge.gate import MAX_PENDING, Gate
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import Clinic
-from tests.support.peer import SDP, Peer
+from tests.support.peer import Peer
 from tests.support.raw_socket import PING, RawSocket, frame
 from tests.support.until import until
 
@@ -95,7 +95,7 @@ async def test_flood_of_durable_requests(clinic: Clinic) -> None:
     """Requests that wait for the store are bounded per connection; each that was acknowledged is recorded once."""
     call = await clinic.call()
     quick = dataclasses.replace(CHAT_BY_PERSON, free_tries=10_000)
-    gate_of(clinic).commands._lines = Throttle(quick)  # the pace of lines is another limit
+    gate_of(clinic).commands.paces.lines = Throttle(quick)  # the pace of lines is another limit
     for i in range(MAX_PENDING * 2):
         await call.patient.send("chat", consult=call.consult, key=f"flood-{i:05}", text=f"line {i}")
     await call.patient.wait_until(
@@ -147,9 +147,8 @@ async def test_reader_that_is_flooded_and_reads_nothing(open_node: OpenNode) -> 
 
     async def flood() -> None:
         nonlocal most
-        description = {"type": "offer", "sdp": SDP + "a=x\r\n" * 6_000}
-        for _ in range(200):
-            await call.specialist.send("description", consult=call.consult, description=description)
+        for _ in range(200):  # of what only the node has for it: what others send it needs room
+            connection.socket.send(b" " * 36_000)
             await call.specialist.ping()
             most = max(most, connection.socket.buffered_bytes)
             if not connection.socket.open:
@@ -178,11 +177,10 @@ async def test_reader_that_is_too_slow_for_too_long(open_node: OpenNode) -> None
     call = await clinic.call()
     connection = next(c for c in gate_of(clinic)._connections if c.role == "patient")
     call.patient.stop_reading()
-    description = {"type": "offer", "sdp": SDP + "a=x\r\n" * 6_000}
     began = full = time.monotonic()
     while connection.socket.open and time.monotonic() - began < 10:
         if connection.socket.buffered_bytes < 100_000:  # the kernel takes some, paced
-            await call.specialist.send("description", consult=call.consult, description=description)
+            connection.socket.send(b" " * 36_000)
             await call.specialist.ping()
             full = time.monotonic()
         await asyncio.sleep(0.01)

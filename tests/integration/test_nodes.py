@@ -11,8 +11,10 @@ import pytest
 
 from signalling.edge import connections, keys
 from signalling.store.base import Recorded
+from signalling.wire.ids import ConsultId
 from tests.support.clinic import QUICK, Call, Clinic, config, form, open_clinic
 from tests.support.fake_relay import FakeRelay, Page, first_legs, standby_legs
+from tests.support.graces import Graces
 from tests.support.peer import SDP, Peer
 from tests.support.redis_server import RedisServer
 from tests.support.until import until
@@ -361,3 +363,30 @@ async def test_a_relay_changes_its_node(nodes: Nodes, pages: list[Page]) -> None
     await until(lambda: not relay.seats)
     assert sorted(relay.closed) == sorted(relay.ever)
     assert not relay.carried()
+
+
+async def test_absences_on_two_nodes_are_judged_each(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost here, back and lost there: the node that saw the first loss learns of the return and leaves the second to it."""
+    call = await nodes.a.call(elsewhere=nodes.b)
+    graces = Graces(monkeypatch)
+    await call.patient.lose()
+    await graces.began(1)
+    tab = at(nodes.b, nodes.a.peer(call.patient.token, call.consult))
+    tab.instance = call.patient.instance
+    await tab.open()
+    await tab.chat("here again")
+    participant = connections.patient_of(ConsultId(call.consult))
+    gate = nodes.a.node.app[keys.GATE]
+    await until(lambda: participant not in gate._connections._left)
+    await tab.lose()
+    await graces.began(2)
+    graces.end(0)
+    await until(lambda: not gate._tasks)
+    await call.specialist.chat("are you there?")
+    assert "lost" not in [e["kind"] for e in call.specialist.entries]
+    assert nodes.b.consult(call.consult).state == "in_call"
+    graces.end(1)
+    await call.specialist.until_state("interrupted")
+    graces.end_all()

@@ -2,13 +2,17 @@
 """What a page gets that comes back: every durable line once and in order, nothing ephemeral."""
 
 import asyncio
+import dataclasses
 import random
 
 import pytest
 
+from auth.throttle import HELLO_BY_PERSON, Throttle
+from signalling.edge import keys
 from signalling.store.base import Recorded, StreamId
 from tests.integration.conftest import OpenNode
 from tests.support.clinic import Call, Clinic, form
+from tests.support.graces import Graces
 from tests.support.peer import SDP, Peer
 from tests.support.talker import Talker, assert_all_heard_all
 
@@ -24,8 +28,11 @@ async def wreck(peer: Peer, chance: random.Random, stop: asyncio.Event) -> None:
         peer.abort()
 
 
-async def chaos(call: Call) -> None:
-    """Let both sides of a call talk while both lose their sockets."""
+async def chaos(call: Call, *clinics: Clinic) -> None:
+    """Let both sides of a call talk while both lose their sockets, more often than a person may connect."""
+    for clinic in clinics:
+        quick = dataclasses.replace(HELLO_BY_PERSON, free_tries=10_000)
+        clinic.node.app[keys.GATE]._hellos = Throttle(quick)
     chance, stop = random.Random(7), asyncio.Event()
     talkers = Talker(call.patient, "p"), Talker(call.specialist, "s")
     wreckers = [asyncio.create_task(wreck(t.peer, chance, stop)) for t in talkers]
@@ -38,7 +45,7 @@ async def chaos(call: Call) -> None:
 
 async def test_everything_once_under_interleaved_writes(clinic: Clinic) -> None:
     """Two sides talk while both lose their sockets again and again: each sees the whole chat once, in one order."""
-    await chaos(await clinic.call())
+    await chaos(await clinic.call(), clinic)
 
 
 @pytest.mark.redis
@@ -46,7 +53,7 @@ async def test_everything_once_under_interleaved_writes(clinic: Clinic) -> None:
 async def test_everything_once_across_nodes(open_node: OpenNode) -> None:
     """The same with the two sides on two nodes, whose tails lag behind what the other wrote."""
     first, second = await open_node(), await open_node()
-    await chaos(await first.call(elsewhere=second))
+    await chaos(await first.call(elsewhere=second), first, second)
 
 
 async def test_cursor_tells_what_is_missing(clinic: Clinic) -> None:
@@ -215,3 +222,29 @@ async def test_view_is_never_older_than_the_timeline(
     await patient.done("intake", form=form())
     monkeypatch.setattr(store, "read", read)
     await patient.until_state("waiting", "ringing")
+
+
+async def test_each_absence_is_judged_by_itself(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back and gone again: the time of the first absence ends during the second one, and that is nobody's loss."""
+    call = await clinic.call()
+    graces = Graces(monkeypatch)
+    await call.patient.lose()
+    await graces.began(1)
+    await call.patient.reconnect()
+    await call.patient.lose()
+    await graces.began(2)
+    graces.end(0)
+    await call.specialist.chat("are you there?")
+    assert clinic.consult(call.consult).state == "in_call"
+    await call.patient.reconnect()
+    graces.end(1)
+    await call.patient.chat("always")
+    await call.specialist.wait_until(lambda: call.specialist.said[-1:] == ["always"])
+    assert "lost" not in [e["kind"] for e in call.specialist.entries]
+    await call.patient.lose()
+    await graces.began(3)
+    graces.end(2)
+    await call.specialist.until_state("interrupted")
+    graces.end_all()

@@ -13,11 +13,14 @@ from auth.errors import Throttled
 from auth.throttle import (
     CODE_BY_ADDRESS,
     CODE_BY_PREFIX,
+    HELLO_BY_PERSON,
     POLICIES,
     SIGN_IN_BY_ACCOUNT,
     SIGN_IN_BY_ADDRESS,
+    SIGN_IN_BY_LOGIN,
     Policy,
     Throttle,
+    account_key,
     address_key,
 )
 
@@ -218,7 +221,7 @@ def test_whatever_happens_the_wait_is_bounded(steps: list[tuple[str, str, float]
 
 def test_the_policies_keep_their_promises() -> None:
     """The policies' own sums: names for metrics, sane bounds, no wiping of shared keys."""
-    assert len({policy.name for policy in POLICIES}) == len(POLICIES) == 6
+    assert len({policy.name for policy in POLICIES}) == len(POLICIES) == 10
     for policy in POLICIES:
         assert 0 < policy.base_delay_s <= policy.max_delay_s <= 300
     assert [policy for policy in POLICIES if policy.success_clears] == [SIGN_IN_BY_ACCOUNT]
@@ -242,6 +245,7 @@ def guesses(policy: Policy, span_s: float) -> int:
     ("policy", "most"),
     [
         (SIGN_IN_BY_ACCOUNT, 310),
+        (SIGN_IN_BY_LOGIN, 43_300),
         (SIGN_IN_BY_ADDRESS, 1500),
         (CODE_BY_PREFIX, 1500),
         (CODE_BY_ADDRESS, 2950),
@@ -267,6 +271,21 @@ def test_an_island_behind_one_address_gets_in() -> None:
         longest_s = max(longest_s, wait_s(throttle, "island", now))
         throttle.fail("island", now)
     assert longest_s == 0
+
+
+def test_a_link_that_flaps_is_never_held_up() -> None:
+    """A connection every two seconds, for an hour, after thirty at once, waits for nothing."""
+    throttle = Throttle(HELLO_BY_PERSON)
+    for now in [NOW] * 29 + [NOW + 2.0 * n for n in range(1_800)]:
+        throttle.charge("p_x", now)
+
+
+def test_an_account_is_counted_by_where_the_tries_come_from() -> None:
+    """Two addresses of one house are one, other houses and other logins are others, and none can be made to look alike."""
+    key = account_key("dr.sari", "2001:db8:1:2::1")
+    assert key == account_key("dr.sari", "2001:db8:1:2::9")
+    others = [("dr.sari", "192.0.2.7"), ("dr.budi", "2001:db8:1:2::1"), ("dr.sari", "")]
+    assert len({key, *(account_key(*other) for other in others)}) == 4
 
 
 @pytest.mark.parametrize(
