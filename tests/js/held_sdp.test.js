@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-import {heldSdp, startKbps} from "../../signalling/web/js/held_sdp.js";
+import {heldSdp} from "../../signalling/web/js/held_sdp.js";
+import {startKbps} from "../../signalling/web/js/start_rate.js";
 
 const SDP = [
   "v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0",

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only calls from browser to browser need: fetched by itself when there is one. No DOM.
 
-import {heldSdp, startKbps} from "./held_sdp.js";
+import {heldSdp} from "./held_sdp.js";
+import {startKbps} from "./start_rate.js";
 import {WayReport} from "./way_report.js";
 
 /** @typedef {import("./wire.js").Limits} Limits */

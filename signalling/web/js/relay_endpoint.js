@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a participant's media goes to: a relay. No DOM.
 
-import {startKbps} from "./held_sdp.js";
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
 import {START_MS, choosesCodec, lending, prefer, voiceFirst} from "./senders.js";
+import {startKbps} from "./start_rate.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {import("./endpoint.js").EndpointState} EndpointState */
