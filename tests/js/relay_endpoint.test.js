@@ -352,7 +352,7 @@ test("who listens waits for copies as long as it is told; a script that can't be
   assert.equal(voice.receiver.jitterBufferTarget, null);
 });
 
-test("the browser is told before the call to begin with what is allowed, and in it no more", async () => {
+test("where a thin link allows little the browser begins with that; in the call it is raised, never lowered", async () => {
   await make({offer: {...OFFER, video: {...OFFER.video, startKbps: null}}});
   const start = () => /x-google-start-bitrate=(\d+)/.exec(FakeAnswerer.last.remoteDescription?.sdp ?? "")?.[1];
   /** @param {number} videoMaxBps */
@@ -362,9 +362,14 @@ test("the browser is told before the call to begin with what is allowed, and in 
     return start();
   };
   assert.equal(start(), undefined);
-  assert.equal(await after(450_000), "300");
-  assert.equal(await after(60_000), "76");
+  assert.equal(await after(450_000), undefined, "as the browser likes");
   assert.equal(await after(0), "30");
+  assert.equal(await after(60_000), "300", "it would keep what it was told");
+  assert.equal(await after(10_000), "30");
   endpoint.talk(true);
-  assert.equal(await after(450_000), "30");
+  assert.equal(await after(20_000), "30");
+  assert.equal(await after(40_000), "56");
+  assert.equal(await after(60_000), "56");
+  assert.equal(await after(0), "56");
+  assert.equal(await after(2_500_000), "300");
 });

@@ -5,7 +5,7 @@ import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
 import {START_MS, choosesCodec, lending, prefer, voiceFirst} from "./senders.js";
-import {startKbps} from "./start_rate.js";
+import {startsWith} from "./start_rate.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {import("./endpoint.js").EndpointState} EndpointState */
@@ -151,7 +151,7 @@ export class RelayEndpoint {
     // What the offer allowed at first must not hold back what is allowed now.
     const picture = {
       ...video, maxKbps: (video.maxKbps ?? Infinity) * 1_000 < limits.videoMaxBps ? null : video.maxKbps ?? null,
-      startKbps: this.#talking ? video.startKbps ?? null : startKbps(limits),
+      startKbps: startsWith(limits, video.startKbps ?? null, this.#talking),
     };
     const before = offerSdp(this.#offer);
     this.#offer = {...this.#offer, audio: voice, video: picture};
