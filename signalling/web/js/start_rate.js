@@ -18,7 +18,7 @@ export function startKbps({videoMaxBps, audioMaxBps}) {
 }
 
 /** Where a picture may have no more, it is a glimpse, and the link a thin one. */
-const GLIMPSE_BPS = 20_000;
+const THIN_START_BPS = 20_000;
 const RAISED = 1.5;
 
 /**
@@ -29,5 +29,5 @@ const RAISED = 1.5;
 export function startsWith(limits, before, talking) {
   const allowed = startKbps(limits);
   if (talking) return before && allowed >= RAISED * before ? allowed : before;
-  return limits.videoMaxBps <= GLIMPSE_BPS ? allowed : before && MOST_START_KBPS;
+  return limits.videoMaxBps <= THIN_START_BPS ? allowed : before && MOST_START_KBPS;
 }
