@@ -204,6 +204,16 @@ def fit(
     )
 
 
+def refit(wish: Wish, path: Path, copies: tuple[bool, ...], before: Sending) -> Sending:
+    """Return what is sent on the same rung now: not more than `before` on room that content takes."""
+    target = fit(before.rung, wish, path, copies, before)
+    link = path[0]
+    if not link.beside_bps or target.wire_bps(link) <= before.wire_bps(link):
+        return target
+    lower = fit(before.rung, wish, spare(path), copies, before)
+    return lower if lower.wire_bps(link) > before.wire_bps(link) else before
+
+
 def fit_bps(link: Link) -> float:
     """Return what of a link is aimed at with a picture."""
     share = FIT_SHARE if link.rate_bps >= THIN_BPS else THIN_FIT_SHARE

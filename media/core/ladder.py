@@ -28,6 +28,7 @@ from media.core.fit import (
     fit,
     least_bps,
     protected,
+    refit,
     short_link,
     spare,
 )
@@ -552,10 +553,7 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     if state.silent and not state.asked:
         return state, None
     sending = state.sending
-    target = fit(state.rung, state.wish, path, state.protected, sending)
-    if path[0].beside_bps and target.wire_bps(path[0]) > sending.wire_bps(path[0]):
-        lower = fit(state.rung, state.wish, spare(path), state.protected, sending)
-        target = lower if lower.wire_bps(path[0]) > sending.wire_bps(path[0]) else sending
+    target = refit(state.wish, path, state.protected, sending)
     if target == sending:
         return replace(state, asked=False) if state.asked else state, None
     if state.asked:

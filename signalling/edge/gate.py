@@ -318,13 +318,7 @@ class Gate:
         version = next((v for v in hello.protocols if v in PROTOCOL_VERSIONS), None)
         if version is None:
             raise Refused(Code.VERSION_UNSUPPORTED)
-        claims = tokens.verify(
-            self._consults.ring,
-            hello.token,
-            audience=Audience.SESSION,
-            or_audience=Audience.RELAY,
-            now=now(),
-        )
+        claims = self._claims(hello)
         consult, _ = await self._whose(claims, hello)
         relay = claims.role is Role.RELAY
         self._pace(claims)
@@ -390,6 +384,16 @@ class Gate:
                 ice_expires_at=ice.expires_at,
                 name=name,
             )
+        )
+
+    def _claims(self, hello: Hello) -> Claims:
+        """Return what a hello's token says; raises auth.errors.AuthError."""
+        return tokens.verify(
+            self._consults.ring,
+            hello.token,
+            audience=Audience.SESSION,
+            or_audience=Audience.RELAY,
+            now=now(),
         )
 
     def _pace(self, claims: Claims) -> None:
