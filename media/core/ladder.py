@@ -89,16 +89,13 @@ constant link."""
 WORTH_UP_RATIO: Final = 0.05
 """Up, where the waits bound how often: what is sent is all that proves a sender's own link, and a rung that is not
 filled would be its last."""
-
 DOUBT_S: Final = 1.5
 DOUBT_SHARE: Final = 1.9
 """A burst of losses with jitter makes an estimate fall to a half for a second (on 48 kbit/s, in virtual time), and a
 voice alone could not prove it wrong for half a minute. So a picture stays for so long on a link that seems up to a half too
 thin, while no queue stands: what it sends shows what is true, and a queue of 0.3 s ends it."""
-
 COPIES_ENTER_SHARE: Final = 1.0
 """Of a link's rate, what a glimpse may take at least with copies before it is entered; higher rungs `STAY_SHARE`."""
-
 PROBE_MARGIN: Final = 1.25
 """Asked of a probe beyond what is needed: what its trains prove is up to a tenth less than their target,
 and a link just short of a rung would be probed for ever."""
@@ -108,7 +105,6 @@ CALM_LOSS: Final = 0.01
 FRESH_S: Final = 10.0
 """After an outage the smoothed loss still contains it: 0.3 of a slice of 2 s, 0.27 at first, 0.06 after
 8 s (`media.core.bwe.losses`)."""
-
 SCARCER_RATIO: Final = 0.9
 """Another's link is named as the scarcest only if it is so much scarcer: two that are alike would take turns."""
 
