@@ -169,10 +169,10 @@ export class Extra {
       return _("No specialist is on call just now. Say what is wrong: your message is heard as soon as somebody is there.");
     }
     if (IN_A_CALL.includes(state)) {
-      if (session.state.rungs?.mine?.rung === "text") return _("The connection is too weak for talking. Record a message: it gets through, and the answer comes here.");
       if (this.#goneAt && Date.now() - this.#goneAt > LONG_OUTAGE_MS) {
         return _("The connection has been away for a while. Record a message: it is sent by itself as soon as it can be.");
       }
+      if (session.state.rungs?.mine?.rung === "text") return _("The connection is too weak for talking. Record a message: it gets through, and the answer comes here.");
     }
     return "";
   }
