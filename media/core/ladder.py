@@ -274,7 +274,7 @@ def decide(
         waited = now - max(state.fits_since, state.since)
         if waited >= _hold_s(state, path):
             return _up(state, known, now)
-    return _adjust(state, path, now)
+    return _adjust(state, known, now)
 
 
 def is_calm(state: State, path: Path, wire_bps: float) -> bool:
