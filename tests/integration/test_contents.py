@@ -26,6 +26,20 @@ async def call(clinic: Clinic) -> Call:
     return await clinic.call()
 
 
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was read back from the store, as it was asked for."""
+    asked: list[object] = []
+    fetch = Spools.fetch
+
+    async def counted(self: Spools, *args: Any) -> Any:
+        asked.append(args)
+        return await fetch(self, *args)
+
+    monkeypatch.setattr(Spools, "fetch", counted)
+    return asked
+
+
 async def sealed(clinic: Clinic, consult: str) -> list[int]:
     """Return the sizes of all that is kept for a consult."""
     found = await clinic.node.store.content(f"consult:{consult}")  # type: ignore[arg-type]
@@ -97,17 +111,9 @@ async def test_a_lost_socket_costs_nothing_that_came(clinic: Clinic, call: Call)
 
 
 async def test_beginning_again_and_again_reads_nothing_again(
-    clinic: Clinic, call: Call, monkeypatch: pytest.MonkeyPatch
+    call: Call, fetched: list[object]
 ) -> None:
     """What this node has checked already isn't read back from the store, however often a page begins anew."""
-    fetched: list[object] = []
-    fetch = Spools.fetch
-
-    async def counted(self: Spools, *args: Any) -> Any:
-        fetched.append(args)
-        return await fetch(self, *args)
-
-    monkeypatch.setattr(Spools, "fetch", counted)
     data = c.jpeg(60_000)
     fields = c.announce(call.patient, data)
     opened = await c.begin(call.patient, fields)
@@ -122,17 +128,9 @@ async def test_beginning_again_and_again_reads_nothing_again(
 
 
 async def test_a_handle_that_ends_early_costs_no_reading(
-    clinic: Clinic, call: Call, monkeypatch: pytest.MonkeyPatch
+    call: Call, fetched: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A piece in the wrong place, or too much at a time, ends a handle; what was checked isn't read again for it."""
-    fetched: list[object] = []
-    fetch = Spools.fetch
-
-    async def counted(self: Spools, *args: Any) -> Any:
-        fetched.append(args)
-        return await fetch(self, *args)
-
-    monkeypatch.setattr(Spools, "fetch", counted)
     data = c.jpeg(60_000)
     fields = c.announce(call.patient, data)
     for n in range(3):

@@ -17,16 +17,6 @@ from tests.support.room import House, continuous
 from tests.support.rtp_packets import element, extension_block, rtp
 
 
-@pytest.fixture
-def house():
-    return House(start_bps=2_000_000)  # nothing waits for its link
-
-
-@pytest.fixture
-def call(house):
-    return house.call()
-
-
 def asked_for_key_frame(person):
     return [part for part in person.told() if isinstance(part, rtcp.KeyFrameRequest)]
 

@@ -1,22 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which codec each sends in a room: what all others can decode, known before the call."""
 
-import pytest
-
 from media.core import rtcp_write
-from tests.support.room import VP8, VP8_RTX, VP9, VP9_RTX, House, continuous
+from tests.support.room import VP8, VP8_RTX, VP9, VP9_RTX, continuous
 from tests.support.rtp_packets import rtp, vp8
-
-
-@pytest.fixture
-def house():
-    return House(start_bps=2_000_000)  # nothing waits for its link
-
-
-@pytest.fixture
-def call(house):
-    return house.call()
-
 
 BOTH = (VP9, VP9_RTX, VP8, VP8_RTX)
 
