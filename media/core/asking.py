@@ -54,7 +54,11 @@ def hoped(state: State, path: Path, now: float) -> Path:
     hope = (calm_s - TRY_AFTER_S) * TRY_PER_S / 2 ** state.relapses[state.rung + 1]
     if hope <= 0:
         return path
-    return tuple(replace(link, rate_bps=link.rate_bps * (1 + min(TRY_MAX, hope))) for link in path)
+    more = 1 + min(TRY_MAX, hope)
+    return tuple(
+        replace(link, rate_bps=link.rate_bps * more, usable_bps=link.usable_bps * more)
+        for link in path
+    )
 
 
 def most_bps(estimate: Estimate) -> float:

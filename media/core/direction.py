@@ -76,7 +76,7 @@ class Direction:
         self.reason = ladder.Reason.START
         if self._trace is not None:
             self._trace.began(self, rung, path, now)
-        return self._tell(self._limits(path, base_rtt_s), now)
+        return self._tell(self._limits(path, base_rtt_s, now), now)
 
     def decide(
         self, path: Path, base_rtt_s: float, now: float
@@ -114,7 +114,7 @@ class Direction:
     def _moved(self, move: Move | None, path: Path, base_rtt_s: float, now: float) -> Limits | None:
         if move is not None:
             self.reason = move.reason
-        limits = self._limits(path, base_rtt_s)
+        limits = self._limits(path, base_rtt_s, now)
         told = self.told
         if move is None and told is not None and limits.beside(told):
             if now - self._told_at < TOLD_S or not limits.drifted(told):
@@ -123,9 +123,10 @@ class Direction:
             return None
         return self._tell(limits, now)
 
-    def _limits(self, path: Path, base_rtt_s: float) -> Limits:
+    def _limits(self, path: Path, base_rtt_s: float, now: float) -> Limits:
         assert self.state is not None
-        limits = limits_of(self.state, self.reason, path, base_rtt_s)
+        hope = hoped(self.state, path, now)
+        limits = limits_of(self.state, self.reason, path, base_rtt_s, hope)
         copies_s = self.copy_s if self.state.sending.copies else 0.0
         return replace(
             limits,

@@ -67,8 +67,8 @@ GLIMPSE_SHARE: Final = 1.25
 queue now and then, and takes a fifth of the rate for a second; a link that is really so thin shows a queue at once
 (recorded in Chromium on 48 kbit/s: the picture went three times in 40 s, each time for 12 s)."""
 SLOW_DRAIN_S: Final = 3.0
-"""A queue that would take longer to go at what is sent isn't waited for: voice comes after it all that time. But there is no
-lower picture than a glimpse, and its own key frame makes half a second of queue on 48 kbit/s."""
+"""A queue that would take longer to go at what is sent isn't waited for: voice comes after it all that time, and after a picture
+the least voice. But there is no lower picture than a glimpse, and its key frame makes half a second of queue on 48 kbit/s."""
 ROOMY_SHARE: Final = 0.6
 """Of a link's rate, what a rung may take for a brake to be excused while a queue still stands: it is going."""
 HEARD_S: Final = 0.5
@@ -511,17 +511,18 @@ def _hold_s(state: State, path: Path) -> float:
 def _down(
     state: State, target: Rung, reason: Reason, whose: Side | None, path: Path, now: float
 ) -> tuple[State, Move | None]:
-    before = state.rung
+    before, back_to = state.rung, Rung.TEXT
     relapses, relapsed = list(state.relapses), list(state.relapsed)
     if reason is not Reason.WISH:
         for rung in range(target + 1, before + 1):
             if now - state.entered[rung] < RELAPSE_S:
                 relapses[rung] = min(MAX_RELAPSES, relapses[rung] + 1)
                 relapsed[rung] = now
-    back_to = Rung.TEXT
+    sending = fit(target, state.wish, path, state.protected, state.sending)
     if reason is Reason.SILENCE:
         back_to = max(before, state.back_to)
-    sending = fit(target, state.wish, path, state.protected, state.sending)
+    elif target is Rung.VOICE and max(_drain_s(sending, link) for link in path) > SLOW_DRAIN_S:
+        target, sending = Rung.VOICE_MIN, fit(Rung.VOICE_MIN, state.wish, path, state.protected)
     state = replace(
         state, sending=sending, since=now, relapses=tuple(relapses), relapsed=tuple(relapsed),
         fits_since=None, queue_since=None, back_to=back_to, adjusted=now, whose=whose,
@@ -530,8 +531,7 @@ def _down(
 
 
 def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
-    before = state.rung
-    rung = Rung(before + 1)
+    before, rung = state.rung, Rung(state.rung + 1)
     reason = Reason.BACK if rung <= state.back_to else Reason.PROVED
     entered = tuple(now if i == rung else at for i, at in enumerate(state.entered))
     sending = fit(rung, state.wish, path, state.protected, state.sending)

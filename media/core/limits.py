@@ -92,7 +92,9 @@ class Limits:
         )
 
 
-def limits_of(state: State, reason: Reason, path: Path, base_rtt_s: float) -> Limits:
+def limits_of(
+    state: State, reason: Reason, path: Path, base_rtt_s: float, hope: Path | None = None
+) -> Limits:
     """Return what a page is told of a direction as it is.
 
     Args:
@@ -100,6 +102,7 @@ def limits_of(state: State, reason: Reason, path: Path, base_rtt_s: float) -> Li
         reason: Of its last move.
         path: Its links now.
         base_rtt_s: The shortest round trip of the sender's own link.
+        hope: The links as they are hoped to be, for stills: the gentlest way to try, as they are paced and wait at a queue.
     """
     sending = state.sending
     voice = sending.voice or LEAST_VOICE
@@ -116,7 +119,7 @@ def limits_of(state: State, reason: Reason, path: Path, base_rtt_s: float) -> Li
         reason=reason,
         whose=state.whose,
         detail=sending.wish is Wish.DETAIL,
-        stills_bps=stills_bps(sending, path),
+        stills_bps=stills_bps(sending, hope or path),
         brake=brake(state, path, base_rtt_s),
     )
 

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -168,7 +169,7 @@ async def test_a_photograph_arrives_whole_and_voice_goes_on(
 
 
 THIN = link(
-    "voice_and_a_little", 256, 34, 300, "Room for a voice and for a small picture now and then."
+    "voice_and_a_little", 256, 32, 300, "Room for a voice and for a small picture now and then."
 )
 
 
@@ -183,7 +184,7 @@ async def test_on_rung_voice_pictures_come_now_and_then(tmp_path: Path) -> None:
             came: list[float] = []
             shown = ""
             deadline = time.monotonic() + 150
-            while len(came) < 4 and time.monotonic() < deadline:
+            while len(came) < 6 and time.monotonic() < deadline:
                 now = await picture.get_attribute("src") or ""
                 if now != shown:
                     shown = now
@@ -193,8 +194,10 @@ async def test_on_rung_voice_pictures_come_now_and_then(tmp_path: Path) -> None:
             await asyncio.gather(listening, return_exceptions=True)
             gaps = [round(b - a, 1) for a, b in itertools.pairwise(came)]
             print(json.dumps({"gaps_s": gaps, "good": round(ear.good, 4)}))
-            assert len(came) == 4
-            assert all(8.0 <= gap <= 25.0 for gap in gaps[1:])
+            assert len(came) == 6
+            # Taken 10 s apart at the least (`auto_stills.test.js`); how long each is on its way differs by some seconds.
+            assert max(gaps) <= 25.0
+            assert 9.0 <= statistics.mean(gaps) <= 18.0
             size = await doctor.page.eval_on_selector("#auto-still img", "i => i.naturalWidth")
             assert 160 <= size <= 320
             assert ear.good >= 0.97

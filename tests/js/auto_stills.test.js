@@ -20,6 +20,10 @@ test("on rung voice a picture goes every ten to fifteen seconds, as there is roo
   assert.deepEqual(await taken(new AutoStills(), {...fine, bps: 3_200}, 100, 140), [100, 115, 130]);
 });
 
+test("and on the least voice just so", async () => {
+  assert.deepEqual(await taken(new AutoStills(), {...fine, rung: "voice-min"}, 100, 140), [100, 110, 120, 130]);
+});
+
 test("none goes without room, without a connection or a camera, on another rung, or beside something else", async () => {
   for (const change of [{bps: 3_199}, {bps: 0}, {bps: null}, {connected: false}, {camera: false}, {rung: "glimpse"}, {rung: "text"}, {busy: true}]) {
     assert.deepEqual(await taken(new AutoStills(), /** @type {any} */ ({...fine, ...change}), 0, 30), [], JSON.stringify(change));

@@ -6,6 +6,8 @@ const AUTO_BYTES = 6_000;
 /** As often as the room that voice leaves allows, but no more often than … and not at all where it would be less. */
 const AUTO_EVERY_MS = 10_000;
 const AUTO_LATE_MS = 15_000;
+/** The rungs without a picture on which a voice is heard. */
+const VOICES = new Set(["voice-min", "voice"]);
 
 /** Says when the next automatic picture is due. */
 export class AutoStills {
@@ -13,7 +15,7 @@ export class AutoStills {
   #taking = false;
 
   /**
-   * Takes one if it is due: on rung `voice`, over a connection that stands, with room, and nothing else on its way.
+   * Takes one if it is due: while there is a voice alone, over a connection that stands, with room, and nothing else on its way.
    * @param {{rung: string, connected: boolean, bps: number | null, busy: boolean, camera: boolean}} how `bps`: what
    *   voice leaves; `busy`: something is on its way
    * @param {number} now milliseconds
@@ -21,7 +23,7 @@ export class AutoStills {
    */
   async tick({rung, connected, bps, busy, camera}, now, take) {
     const neededMs = bps ? (AUTO_BYTES * 8_000) / bps : Infinity;
-    const wanted = rung === "voice" && connected && neededMs <= AUTO_LATE_MS;
+    const wanted = VOICES.has(rung) && connected && neededMs <= AUTO_LATE_MS;
     if (!wanted || busy || !camera || this.#taking || now - this.#at < Math.max(AUTO_EVERY_MS, neededMs)) return;
     this.#at = now;
     this.#taking = true;

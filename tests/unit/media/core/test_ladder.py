@@ -166,6 +166,16 @@ def test_a_queue_that_stands_takes_a_rung() -> None:
     assert after.rung is Rung.SMALL
 
 
+def test_a_queue_that_a_glimpse_has_left_goes_before_the_voice_is_clear() -> None:
+    """0.6 s of queue on 24 kbit/s: the least voice, or the queue would stand for 4 s; where the voice leaves room, that."""
+    glimpse = begin(Rung.GLIMPSE, (link(60e3),), 0.0)
+    for rate_bps, rung in ((24e3, Rung.VOICE_MIN), (40e3, Rung.VOICE)):
+        path = (link(rate_bps, queue_s=0.6),)
+        state, move = braked(glimpse, path, 9.0)
+        assert move is not None
+        assert (move.after, move.sending.rung, state.rung) == (rung, rung, rung)
+
+
 def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
     """A watcher hears nothing for 20 s: voice after 2 s; 1 s after the link is back a picture, in 2.5 s the rung."""
 
@@ -519,7 +529,7 @@ def test_any_link_any_time(pieces: list[tuple[float, ...]]) -> None:
             moves.append(move)
         doubted = state.short_since is not None and now - state.short_since < DOUBT_S
         tried_s = TRIAL_S + 2 * path[0].rtt_s
-        doubted = doubted or now - state.entered[Rung.GLIMPSE] < tried_s
+        doubted = doubted or now - state.entered[state.rung] < tried_s
         if not doubted and not any(look(now - j * STEP_S)[0].silence_s > 1 for j in range(60)):
             share = COPIES_SHARE if state.sending.copies else STAY_SHARE
             if state.rung is Rung.GLIMPSE and path[0].queue_s <= LARGE_QUEUE_S:

@@ -176,6 +176,17 @@ def test_stills_only_where_there_is_room() -> None:
     assert not fit(Rung.GLIMPSE, Wish.MOTION, (clean(60e3),), (False,)).stills
 
 
+def test_stills_come_before_shorter_frames() -> None:
+    """Shorter frames on a long way only where a still each 15 s fits beside them; where no stills are wanted, at once."""
+    path = (clean(28.5e3, rtt_s=0.3),)
+    with_stills = fit(Rung.VOICE, Wish.MOTION, path, (False,))
+    assert (with_stills.voice, with_stills.stills) == (Voice(12_000, 60), True)
+    assert fit(Rung.VOICE, Wish.VOICE, path, (False,)).voice == Voice(12_000, 40)
+    assert fit(Rung.VOICE, Wish.MOTION, (clean(34e3, rtt_s=0.3),), (False,)).voice == Voice(
+        12_000, 40
+    )
+
+
 def test_the_scarcest_link_decides() -> None:
     """A watcher on 64 kbit/s holds a sender with 1 Mbit/s to a glimpse that fits both, with copies."""
     path = (clean(1e6), clean(64e3, 0.06, 0.5))
