@@ -12,6 +12,7 @@ import pytest
 from signalling.edge import connections, keys
 from signalling.store.base import Recorded
 from signalling.wire.ids import ConsultId
+from tests.support import content
 from tests.support.clinic import QUICK, Call, Clinic, config, form, open_clinic
 from tests.support.fake_relay import FakeRelay, Page, first_legs, standby_legs
 from tests.support.graces import Graces
@@ -314,6 +315,26 @@ async def test_a_relay_of_another_node(nodes: Nodes, pages: list[Page]) -> None:
     await until(lambda: not relay.seats)
     assert sorted(relay.closed) == sorted(relay.ever)
     assert len(relay.ever) == 2
+
+
+async def test_what_a_page_says_reaches_the_relay_of_another_node(
+    nodes: Nodes, pages: list[Page]
+) -> None:
+    """A wish, a brake and what content takes of a link, from the page that is not on the relay's node."""
+    relay = await FakeRelay.start(nodes.a)
+    call = await relayed(nodes, [relay], pages)
+    doctor = call.specialist
+    await until(lambda: len(relay.forwarding.get(call.consult, [])) == 2)
+    await doctor.send("wish", consult=call.consult, wish="detail")
+    leg = relay.seat_of(doctor.account)["leg"]
+    await doctor.send("braked", consult=call.consult, leg=leg)
+    await until(lambda: relay.of("braked"))
+    assert [said["leg"] for said in relay.of("braked")] == [leg]
+    await content.trickle(doctor, 12_000)
+    await until(lambda: relay.of("carried_beside"))
+    for kind in ("wish", "carried_beside"):
+        said = relay.of(kind)[-1]
+        assert (said["consult"], said["participant"]) == (call.consult, doctor.account)
 
 
 @pytest.mark.parametrize("way", ["killed", "stopped"])

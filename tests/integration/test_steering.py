@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a relay decides about people's links reaches whom it concerns, and what pages say of it reaches the relay."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -78,11 +77,7 @@ async def test_what_content_takes_of_a_link_reaches_the_relay(
 ) -> None:
     """Each second while pieces come, with whose link it is; without a call's relay nobody is told."""
     relay, call = relayed
-    data = content.jpeg(40_000)
-    opened = await content.begin(call.patient, content.announce(call.patient, data))
-    for at in range(0, 12_000, 400):
-        await content.piece(call.patient, opened["handle"], at, data[at : at + 400])
-        await asyncio.sleep(0.05)
+    await content.trickle(call.patient, 12_000)
     await until(lambda: relay.of("carried_beside"))
     said = relay.of("carried_beside")[-1]
     assert said["consult"] == call.consult

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import secrets
@@ -79,6 +80,15 @@ async def send_pieces(
 async def piece(peer: Peer, handle: int, offset: int, data: bytes) -> None:
     """Send one binary frame."""
     await peer.send_bytes(HEADER.pack(PIECE, 0, handle, offset) + data)
+
+
+async def trickle(peer: Peer, most: int) -> None:
+    """Begin a message that was spoken and send so many of its bytes at 8 KB/s."""
+    data = voice(40_000)
+    opened = await begin(peer, announce(peer, data, "voice"))
+    for at in range(0, most, 400):
+        await piece(peer, opened["handle"], at, data[at : at + 400])
+        await asyncio.sleep(0.05)
 
 
 def acked(peer: Peer, handle: int) -> int:
