@@ -340,16 +340,23 @@ test("voice is told, and closed it does nothing any more", async () => {
   assert.equal(states.at(-1), "closed");
 });
 
-test("who listens waits for copies as long as it is told; a script that can't be had changes nothing", async () => {
-  await make();
+test("who listens waits for copies as long as it is told; who speaks spreads them", async () => {
+  /** @type {any[]} */
+  const done = [];
+  const voices = {
+    ready: async () => void done.push("ready"),
+    take: (/** @type {unknown} */ sender) => done.push(sender),
+    spread: (/** @type {unknown} */ sender, /** @type {number} */ copyMs) => done.push(sender, copyMs),
+  };
+  await make({voices});
   const pc = FakeAnswerer.last;
   endpoint.limit({videoMaxBps: 0, hearMs: 360, copyMs: 300});
   await settle();
   const [voice] = pc.transceivers.filter((/** @type {any} */ {receiver}) => receiver.track.kind === "audio");
   assert.equal(voice.receiver.jitterBufferTarget, 360);
-  assert.equal(voice.sender.transform, undefined);
   endpoint.limit({videoMaxBps: 0});
   assert.equal(voice.receiver.jitterBufferTarget, null);
+  assert.deepEqual(done, ["ready", voice.sender, voice.sender, 300, voice.sender, 0]);
 });
 
 test("where a thin link allows little the browser begins with that; in the call it is raised, never lowered", async () => {

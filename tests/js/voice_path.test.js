@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import {afterEach, beforeEach, test} from "node:test";
 
 import {RedCopies} from "../../signalling/web/js/red_copies.js";
-import {VoicePath, work} from "../../signalling/web/js/voice_path.js";
+import {VoiceCopies} from "../../signalling/web/js/voice_copies.js";
+import {work} from "../../signalling/web/js/voice_path.js";
 
 const RED = 63, OPUS = 111, FRAME = 2_880;
 const octetsOf = (/** @type {string} */ text) => new TextEncoder().encode(text);
@@ -71,7 +72,6 @@ let workers = [];
 class FakeWorker {
   /** @type {unknown[]} */
   said = [];
-  ended = false;
   onmessage = () => {};
   onerror = () => {};
   /** @param {string} address */
@@ -83,48 +83,69 @@ class FakeWorker {
   postMessage(message) {
     this.said.push(message);
   }
-  terminate() {
-    this.ended = true;
+}
+
+/** A browser with these codecs for voices. @param {string[]} mimeTypes */
+function browser(...mimeTypes) {
+  workers = [];
+  const codecs = mimeTypes.map((mimeType) => ({mimeType}));
+  class Transform {
+    constructor(/** @type {unknown} */ worker, /** @type {any} */ options) {
+      Object.assign(this, {worker, options});
+    }
   }
+  Object.assign(globalThis, {Worker: FakeWorker, RTCRtpScriptTransform: Transform, RTCRtpSender: {getCapabilities: () => ({codecs})}});
 }
 
 /** @returns {any} */
-const voiceSender = (mimeType = "audio/red") => ({transform: null, getParameters: () => ({codecs: [{mimeType}]})});
+const voiceSender = () => ({transform: null});
 
-beforeEach(() => {
-  workers = [];
-  Object.assign(globalThis, {Worker: FakeWorker, RTCRtpScriptTransform: class {}});
-});
+beforeEach(() => browser("audio/opus", "audio/red"));
 afterEach(() => {
-  for (const name of ["Worker", "RTCRtpScriptTransform"]) Reflect.deleteProperty(globalThis, name);
+  for (const name of ["Worker", "RTCRtpScriptTransform", "RTCRtpSender"]) Reflect.deleteProperty(globalThis, name);
 });
 
-test("the voice goes through the worker only when that runs, with the newest distance", () => {
-  const sender = voiceSender();
-  const path = new VoicePath(sender, "/voice.js");
-  path.spread(200);
-  path.spread(300);
+test("each voice goes through the worker from the beginning on, if that runs, with its own distance", async () => {
+  const voices = new VoiceCopies();
+  const [one, two] = [voiceSender(), voiceSender()];
   const [worker] = workers;
-  assert.equal(worker?.address, "/voice.js");
-  assert.equal(sender.transform, null);
+  assert.equal(worker?.address, "/static/voice_path.js");
+  voices.take(one);
+  assert.equal(one.transform, null, "it does not run yet");
   worker?.onmessage();
-  assert.notEqual(sender.transform, null);
-  path.spread(0);
-  assert.deepEqual(worker?.said.slice(-2), [300, 0]);
-  path.close();
-  assert.equal(worker?.ended, true);
+  await voices.ready();
+  for (const sender of [one, two]) voices.take(sender);
+  assert.deepEqual([one.transform.options, two.transform.options], [{voice: 1}, {voice: 2}]);
+  voices.spread(two, 300);
+  voices.spread(one, 0);
+  voices.spread(voiceSender(), 200);
+  assert.deepEqual(worker?.said, [{voice: 2, copyMs: 300}, {voice: 1, copyMs: 0}]);
 });
 
-test("a worker that can't be had leaves the voice alone; browsers without transforms are not asked", () => {
+test("nobody waits for long for a worker, and not at all for one that can't be had", async () => {
+  const voices = new VoiceCopies();
   const sender = voiceSender();
-  new VoicePath(sender, "/voice.js").spread(200);
-  workers[0]?.onerror();
+  const began = performance.now();
+  await voices.ready();
+  assert.ok(performance.now() - began < 1_000);
+  const none = new VoiceCopies();
+  workers[1]?.onerror();
+  await none.ready();
+  for (const each of [voices, none]) each.take(sender);
   assert.equal(sender.transform, null);
-  assert.equal(workers[0]?.ended, true);
-  new VoicePath(voiceSender("audio/opus"), "/voice.js").spread(200);
+});
+
+test("browsers without transforms, workers or redundant voice are asked for nothing", async () => {
+  browser("audio/opus");
+  await new VoiceCopies().ready();
+  browser("audio/red");
   Reflect.deleteProperty(globalThis, "RTCRtpScriptTransform");
-  new VoicePath(sender, "/voice.js").spread(200);
-  assert.equal(workers.length, 1);
+  const voices = new VoiceCopies();
+  const sender = voiceSender();
+  voices.take(sender);
+  voices.spread(sender, 200);
+  assert.equal(workers.length, 0);
+  assert.equal(sender.transform, null);
 });
 
 test("the worker writes the packets anew, and lets pass what it does not understand", async () => {
@@ -132,12 +153,14 @@ test("the worker writes the packets anew, and lets pass what it does not underst
   const scope = {said: [], postMessage: (/** @type {unknown} */ word) => scope.said.push(word)};
   work(scope);
   assert.deepEqual(scope.said, ["ready"]);
-  scope.onmessage({data: 120});
+  scope.onmessage({data: {voice: 1, copyMs: 120}});
+  scope.onmessage({data: {voice: 2, copyMs: 0}});
   const sent = [0, 1, 2, 3].map((number) => ({data: packet(number), getMetadata: () => ({payloadType: RED, rtpTimestamp: number * FRAME})}));
   const strange = {data: packet(4), getMetadata: () => undefined};
   /** @type {any[]} */
   const came = [];
   await new Promise((done) => scope.onrtctransform({transformer: {
+    options: {voice: 1},
     readable: new ReadableStream({start: (to) => ([...sent, strange].forEach((each) => to.enqueue(each)), to.close())}),
     writable: new WritableStream({write: (frame) => void came.push(frame), close: () => done(undefined)}),
   }}));

@@ -3,6 +3,7 @@
 
 import {DirectEndpoint, KINDS} from "./endpoint.js";
 import {RelayEndpoint} from "./relay_endpoint.js";
+import {VoiceCopies} from "./voice_copies.js";
 
 /** @typedef {import("./endpoint.js").Kind} Kind */
 /** @typedef {import("./endpoint.js").EndpointState} EndpointState */
@@ -66,6 +67,7 @@ const SWITCH_LATE_MS = 10_000;
  */
 export class Endpoints {
   #host;
+  #voices = new VoiceCopies();
   /** @type {RTCConfiguration} */
   #ice = {};
   /** @type {Record<Kind, MediaStreamTrack | null>} */
@@ -267,6 +269,7 @@ export class Endpoints {
       ...this.#ice,
       ...this.#listener(way),
       offer: way.offer,
+      voices: this.#voices,
       onanswer: (answer) => this.#host.send("leg_answer", {consult, leg, answer}),
       onbraked: () => this.#host.send("braked", {consult, leg}),
     });

@@ -20,9 +20,6 @@ const TURN_AFTER_MS = 5_000;
 /** And when so many restarts were in vain: the network may be one where it is needed now. */
 const TURN_AFTER_RESTARTS = 3;
 
-/** Fetched in calls that need it. */
-const VOICE = "/static/voice_path.js";
-
 /**
  * One RTCPeerConnection to one leg of a relay, made from the offer's fields before anybody is called and before camera and
  * microphone are asked for: then Chromium follows an address change by itself. Both kinds are negotiated in both directions
@@ -56,9 +53,6 @@ export class RelayEndpoint {
   #raise;
   #continuity;
   #brake;
-  /** @type {Promise<import("./voice_path.js").VoicePath> | null} */
-  #voice = null;
-
   /**
    * @param {{
    *   offer: LegOffer,
@@ -67,6 +61,7 @@ export class RelayEndpoint {
    *   onanswer: (answer: LegAnswer) => void,
    *   ontrack?: (kind: Kind, track: MediaStreamTrack) => void,
    *   onbraked?: () => boolean,
+   *   voices?: import("./voice_copies.js").VoiceCopies,
    * } & Listener} options `onanswer`: what the relay must be told; again if it seems not to know it; `onbraked`: the picture
    *   was stopped here, and the relay must be told so; whether it was
    */
@@ -161,14 +156,10 @@ export class RelayEndpoint {
 
   /** What bursts of losses ask of the voice: copies that outlive them, a listener who waits for those. @param {Limits} limits */
   #hear({hearMs, copyMs = 0}) {
-    const voice = this.#pc.getTransceivers().find(({receiver}) => receiver.track.kind === "audio");
+    const voice = this.#voice();
     if (!voice) return;
     voice.receiver.jitterBufferTarget = hearMs || null;
-    if (copyMs) {
-      this.#voice ??= import(VOICE).then((part) => new part.default.VoicePath(voice.sender, VOICE));
-      this.#voice.catch(() => (this.#voice = null));
-    }
-    this.#voice?.then((path) => path.spread(copyMs)).catch(() => {});
+    this.#options.voices?.spread(voice.sender, copyMs);
   }
 
   /** @param {RTCIceServer[]} iceServers fresh TURN credentials, used from the next gathering on */
@@ -206,7 +197,6 @@ export class RelayEndpoint {
     clearTimeout(this.#turnTimer);
     clearTimeout(this.#raise);
     this.#pc.close();
-    this.#voice?.then((voice) => voice.close()).catch(() => {});
     this.#continuity.close();
     this.#brake.watch(false);
   }
@@ -233,8 +223,15 @@ export class RelayEndpoint {
     this.#chain = this.#chain.then(() => (this.state === "closed" ? undefined : job())).catch(() => {});
   }
 
+  #voice() {
+    return this.#pc.getTransceivers().find(({receiver}) => receiver.track.kind === "audio");
+  }
+
   async #accept() {
+    const {voices} = this.#options;
+    await voices?.ready();
     await this.#pc.setRemoteDescription({type: "offer", sdp: offerSdp(this.#offer)});
+    voices?.take(this.#voice()?.sender);
     for (const transceiver of this.#pc.getTransceivers()) transceiver.direction = "sendrecv";
     await this.#pc.setLocalDescription();
     this.#answer = answerFields(this.#pc.localDescription?.sdp ?? "");

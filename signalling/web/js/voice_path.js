@@ -1,52 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies of the voice that outlive bursts of losses, where a browser's own follow one frame later: fetched in calls that need
-// them, and run as a worker between the encoder and its packets (W3C webrtc-encoded-transform). No DOM.
+// A worker between the encoder of voices and their packets (W3C webrtc-encoded-transform): writes copies that outlive bursts of
+// losses, where a browser's own follow one frame later. No DOM.
 
 import {RedCopies} from "./red_copies.js";
 
-/** The voice of one connection, for the page. */
-export class VoicePath {
-  /** @type {Worker | null} */
-  #worker = null;
-  #copyMs = 0;
-
-  /** @param {RTCRtpSender} sender @param {string} address of this script */
-  constructor(sender, address) {
-    const Transform = globalThis.RTCRtpScriptTransform;
-    const red = sender.getParameters().codecs.some(({mimeType}) => mimeType === "audio/red");
-    if (!red || !Transform || !globalThis.Worker) return;
-    // The address is the page's own, which is what the policy asks for.
-    // @ts-expect-error not in TypeScript's library: W3C trusted-types
-    const policy = globalThis.trustedTypes?.createPolicy("voice", {createScriptURL: (/** @type {string} */ url) => url});
-    const worker = (this.#worker = new Worker(policy?.createScriptURL(address) ?? address, {type: "module"}));
-    // Not before it runs: a voice that waits for a script which doesn't come is silence.
-    worker.onmessage = () => {
-      worker.postMessage(this.#copyMs);
-      if (this.#worker) sender.transform = new Transform(worker, {});
-    };
-    worker.onerror = () => this.close();
-  }
-
-  /** @param {number} copyMs how far behind its frame each copy follows; 0: as the browser does it */
-  spread(copyMs) {
-    if (copyMs === this.#copyMs) return;
-    this.#copyMs = copyMs;
-    this.#worker?.postMessage(copyMs);
-  }
-
-  close() {
-    this.#worker?.terminate();
-    this.#worker = null;
-  }
-}
-
 /** What the worker does, in its own scope. @param {any} scope */
 export function work(scope) {
-  const copies = new RedCopies();
+  /** @type {Map<number, RedCopies>} */
+  const voices = new Map();
+  const copiesOf = (/** @type {number} */ voice) => {
+    const copies = voices.get(voice) ?? new RedCopies();
+    voices.set(voice, copies);
+    return copies;
+  };
   scope.onmessage = (/** @type {MessageEvent} */ {data}) => {
-    copies.copyMs = data;
+    copiesOf(data.voice).copyMs = data.copyMs;
   };
   scope.onrtctransform = (/** @type {any} */ {transformer}) => {
+    const {voice} = transformer.options;
+    const copies = copiesOf(voice);
     const rewrite = new TransformStream({
       /** @param {any} frame @param {TransformStreamDefaultController} controller */
       transform(frame, controller) {
@@ -59,7 +31,8 @@ export function work(scope) {
         controller.enqueue(frame);
       },
     });
-    transformer.readable.pipeThrough(rewrite).pipeTo(transformer.writable);
+    const over = () => void voices.delete(voice); // its connection is closed
+    transformer.readable.pipeThrough(rewrite).pipeTo(transformer.writable).then(over, over);
   };
   scope.postMessage("ready");
 }
