@@ -11,7 +11,8 @@ const VOICES = new Set(["voice-min", "voice"]);
 
 /** Says when the next automatic picture is due. */
 export class AutoStills {
-  #at = -Infinity;
+  /** When the last one was taken, or a voice alone began. @type {number | null} */
+  #at = null;
   #taking = false;
 
   /**
@@ -22,6 +23,8 @@ export class AutoStills {
    * @param {() => Promise<void>} take
    */
   async tick({rung, connected, bps, busy, camera}, now, take) {
+    // A picture that moves comes first: it is tried within some seconds, and not beside a still that is on its way.
+    if (this.#at === null || !VOICES.has(rung)) this.#at = now;
     const neededMs = bps ? (AUTO_BYTES * 8_000) / bps : Infinity;
     const wanted = VOICES.has(rung) && connected && neededMs <= AUTO_LATE_MS;
     if (!wanted || busy || !camera || this.#taking || now - this.#at < Math.max(AUTO_EVERY_MS, neededMs)) return;
