@@ -48,7 +48,7 @@ the picture was frozen for 30 % of 45 s, so for 24 (virtual time)."""
 
 def hoped(state: State, path: Path, now: float) -> Path:
     """Return links as they are hoped to be: a voice can't prove that they carry a picture, however long it goes on."""
-    if state.rung not in (Rung.VOICE_MIN, Rung.VOICE):
+    if state.rung not in (Rung.VOICE_MIN, Rung.VOICE) or state.lossy or state.silent:
         return path
     calm_s = now - max(state.since, state.filled)
     hope = (calm_s - TRY_AFTER_S) * TRY_PER_S / 2 ** state.relapses[state.rung + 1]

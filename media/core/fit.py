@@ -280,13 +280,16 @@ def _speak(
     def cost(voice: Voice, index: int, *, copy: bool) -> float:
         return voice_wire_bps(voice, int(copy and copies[index]))
 
-    room = spec.rung is Rung.VOICE and wish is not Wish.VOICE
+    def left(voice: Voice, index: int, *, copy: bool) -> float:
+        return FIT_SHARE * path[index].rate_bps - cost(voice, index, copy=copy)
+
+    seen = wish is not Wish.VOICE
     ladder = (*voices, CHEAP_PROTECTED) if spec.rung is Rung.VOICE else voices
 
     # Without a picture nothing comes in bursts: the share of a link that may be entered is enough.
     def affordable(voice: Voice, *, copy: bool) -> bool:
         share, doubles = ENTER_SHARE, False
-        kept_bps = STILL_BPS if room and voice != (ladder if copy else voices)[-1] else 0.0
+        keeps = seen and voice not in (voices[-1], CHEAP_PROTECTED)
         if known is not None and known.voice is not None:
             doubles = copy and copies[0] and not known.copies
             if voice == known.voice and not doubles:
@@ -295,8 +298,9 @@ def _speak(
                 share = ENTER_SHARE if doubles else BETTER_SHARE
         return all(
             # What is only hoped of a link is tried by a step, not by twice the voice.
-            cost(voice, index, copy=copy) + kept_bps
+            cost(voice, index, copy=copy)
             <= share * (min(link.rate_bps, link.usable_bps) if doubles else link.rate_bps)
+            and not (keeps and left(voice, index, copy=copy) < STILL_BPS)
             for index, link in enumerate(path)
         )
 
@@ -306,14 +310,11 @@ def _speak(
         if affordable(option, copy=with_copy):
             chosen, copy = option, with_copy
             break
-    spare = min(
-        FIT_SHARE * link.rate_bps - cost(chosen, index, copy=copy)
-        for index, link in enumerate(path)
-    )
+    spare = min(left(chosen, index, copy=copy) for index in range(len(path)))
     return Sending(
         spec.rung,
         chosen,
         int(copy and copies[0]),
         wish=wish,
-        stills=room and spare >= STILL_BPS,
+        stills=seen and spare >= STILL_BPS,
     )

@@ -102,7 +102,7 @@ def limits_of(
         reason: Of its last move.
         path: Its links now.
         base_rtt_s: The shortest round trip of the sender's own link.
-        hope: The links as they are hoped to be, for stills: the gentlest way to try, as they are paced and wait at a queue.
+        hope: The links as they are hoped to be, for stills and messages: they are paced, and wait at a queue.
     """
     sending = state.sending
     voice = sending.voice or LEAST_VOICE

@@ -61,9 +61,10 @@ _CSP = (
 )
 _ENCODINGS = ("br", "gzip", "")
 _FOR_EVER: Mapping[str, str] = {"Cache-Control": "public, max-age=31536000, immutable"}
-_VOICE = "voice_path.js"
+_VOICE = "voice_worker.js"
 _DIRECT = "direct_limits.js"
-"""Fetched by name, by pages of any version: the one by all that call, the other in calls that need it."""
+"""Fetched by name, by pages of any version: what they say to each other may only grow, or the name changes. Kept
+for an hour: a page that comes back in a call has no round trip to lose."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -133,7 +134,7 @@ class Pages:
                 _WEB / "js" / name,
                 default_language,
                 late=True,
-                headers={"Cache-Control": "no-cache"},
+                headers={"Cache-Control": "max-age=3600"},
             )
 
     def routes(self, served: Callable[[Page], None] = lambda _page: None) -> list[web.RouteDef]:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page's side of the worker that writes copies of the voice (`voice_path.js`). No DOM.
+// The page's side of the worker that writes copies of the voice (`voice_worker.js`). No DOM.
 
-const PATH = "/static/voice_path.js";
-/** So long a leg waits for the worker at most; it was asked for when the page began, a round trip or more before. */
+const PATH = "/static/voice_worker.js";
+/** So long a leg waits for the worker at most: it is asked for with the first of the call's code, while the person still reads. */
 const READY_MS = 150;
 
 /**
@@ -15,32 +15,36 @@ export class VoiceCopies {
   /** @type {Worker | null} */
   #worker = null;
   #running = false;
-  /** @type {Promise<void>} */
-  #ready = Promise.resolve();
+  /** @type {Promise<unknown>} */
+  #started = Promise.resolve();
   /** By which number the worker knows them. @type {WeakMap<RTCRtpSender, number>} */
   #voices = new WeakMap();
   #taken = 0;
 
   constructor() {
+    try {
+      this.#start();
+    } catch {
+      // Whatever forbids a worker: browsers' own copies stay.
+    }
+  }
+
+  #start() {
     const red = globalThis.RTCRtpSender?.getCapabilities?.("audio")?.codecs.some(({mimeType}) => mimeType === "audio/red");
     if (!red || !globalThis.RTCRtpScriptTransform || !globalThis.Worker) return;
     // The address is the page's own, which is what the policy asks for.
     // @ts-expect-error not in TypeScript's library: W3C trusted-types
     const policy = globalThis.trustedTypes?.createPolicy("voice", {createScriptURL: (/** @type {string} */ url) => url});
     const worker = (this.#worker = new Worker(policy?.createScriptURL(PATH) ?? PATH, {type: "module"}));
-    this.#ready = new Promise((done) => {
-      worker.onmessage = () => {
-        this.#running = true;
-        done();
-      };
-      worker.onerror = () => done(); // there is no script; an error in one that runs doesn't end it
-      setTimeout(done, READY_MS);
+    this.#started = new Promise((done) => {
+      worker.onmessage = () => done((this.#running = true));
+      worker.onerror = done; // there is no script; an error in one that runs doesn't end it
     });
   }
 
   /** Waits for the worker, a moment at most. */
   ready() {
-    return this.#ready;
+    return Promise.race([this.#started, new Promise((done) => setTimeout(done, READY_MS))]);
   }
 
   /**
@@ -51,8 +55,12 @@ export class VoiceCopies {
   take(sender) {
     if (!sender || !this.#running) return;
     const voice = ++this.#taken;
-    this.#voices.set(sender, voice);
-    sender.transform = new RTCRtpScriptTransform(/** @type {Worker} */ (this.#worker), {voice});
+    try {
+      sender.transform = new RTCRtpScriptTransform(/** @type {Worker} */ (this.#worker), {voice});
+      this.#voices.set(sender, voice);
+    } catch {
+      // the browser's own copies stay
+    }
   }
 
   /** @param {RTCRtpSender} sender @param {number} copyMs how far behind its frame each copy follows; 0: as the browser does it */

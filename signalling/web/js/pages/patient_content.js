@@ -235,7 +235,7 @@ export class Extra {
     return [...IN_A_CALL, ...BEFORE_A_CALL].includes(state) ? this.#moment(state) : "";
   }
 
-  /** On rung `voice` a small picture now and then, in the stead of video. */
+  /** While there is a voice alone a small picture now and then, in the stead of video. */
   async #autoStill() {
     const {session, devices} = this.#options;
     const {contents} = this.#link;

@@ -529,7 +529,8 @@ def test_any_link_any_time(pieces: list[tuple[float, ...]]) -> None:
             moves.append(move)
         doubted = state.short_since is not None and now - state.short_since < DOUBT_S
         tried_s = TRIAL_S + 2 * path[0].rtt_s
-        doubted = doubted or now - state.entered[state.rung] < tried_s
+        tried = state.rung in (Rung.VOICE, Rung.GLIMPSE)
+        doubted = doubted or (tried and now - state.entered[state.rung] < tried_s)
         if not doubted and not any(look(now - j * STEP_S)[0].silence_s > 1 for j in range(60)):
             share = COPIES_SHARE if state.sending.copies else STAY_SHARE
             if state.rung is Rung.GLIMPSE and path[0].queue_s <= LARGE_QUEUE_S:

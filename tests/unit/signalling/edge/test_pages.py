@@ -201,14 +201,14 @@ async def test_what_calls_need_is_one_response_for_ever(
     assert "RTCPeerConnection(" not in "".join(outline(pages, language).inline["script"])
 
 
-def test_what_seldom_calls_need_is_there_under_its_name(pages: Pages) -> None:
+def test_what_is_fetched_by_name_is_there_under_it(pages: Pages) -> None:
     """Each address that the call part fetches by name is served, whole, with a default export of its own."""
     call = whole(pages.static["call-en.js"])
     names = re.findall(r"/static/(\w+\.js)", call)
-    assert set(names) == {"direct_limits.js", "voice_path.js"}
+    assert set(names) == {"direct_limits.js", "voice_worker.js"}
     for name in names:
         rendered = pages.static[name]
-        assert rendered.headers["Cache-Control"] == "no-cache"
+        assert rendered.headers["Cache-Control"] == "max-age=3600"
         assert "export default" in whole(rendered)
 
 

@@ -24,7 +24,8 @@ export function work(scope) {
       transform(frame, controller) {
         try {
           const {payloadType, rtpTimestamp} = frame.getMetadata();
-          frame.data = copies.write(frame.data, payloadType, rtpTimestamp ?? frame.timestamp);
+          const data = copies.write(frame.data, payloadType, rtpTimestamp ?? frame.timestamp);
+          if (data !== frame.data) frame.data = data;
         } catch {
           // Whatever a browser does differently: the voice goes as it is.
         }
