@@ -113,7 +113,7 @@ test("each voice goes through the worker from the beginning on, if that runs, wi
   voices.take(one);
   assert.equal(one.transform, null, "it does not run yet");
   worker?.onmessage();
-  await voices.ready();
+  await voices.ready(true);
   for (const sender of [one, two]) voices.take(sender);
   assert.deepEqual([one.transform.options, two.transform.options], [{voice: 1}, {voice: 2}]);
   voices.spread(two, 300);
@@ -126,10 +126,10 @@ test("nobody waits for long for a worker, and not at all for one that can't be h
   const voices = new VoiceCopies();
   const sender = voiceSender();
   const began = performance.now();
-  await voices.ready();
+  await voices.ready(true);
   const waited = performance.now() - began;
   assert.ok(waited > 100 && waited < 1_000, String(waited));
-  const late = voices.ready(); // each leg waits as long, also one that comes much later
+  const late = voices.ready(true); // each leg waits as long, also one that comes much later
   workers[0]?.onmessage();
   await late;
   voices.take(sender);
@@ -137,7 +137,7 @@ test("nobody waits for long for a worker, and not at all for one that can't be h
   sender.transform = null;
   const none = new VoiceCopies();
   workers[1]?.onerror();
-  await none.ready();
+  await none.ready(false);
   none.take(sender);
   assert.equal(sender.transform, null);
 });
@@ -148,7 +148,7 @@ test("a page that may have no worker, and a sender that takes no transform, make
       throw new TypeError("forbidden");
     }
   }});
-  await new VoiceCopies().ready();
+  await new VoiceCopies().ready(false);
   browser("audio/red");
   const voices = new VoiceCopies();
   workers[0]?.onmessage();
@@ -160,7 +160,7 @@ test("a page that may have no worker, and a sender that takes no transform, make
 
 test("browsers without transforms, workers or redundant voice are asked for nothing", async () => {
   browser("audio/opus");
-  await new VoiceCopies().ready();
+  await new VoiceCopies().ready(false);
   browser("audio/red");
   Reflect.deleteProperty(globalThis, "RTCRtpScriptTransform");
   const voices = new VoiceCopies();

@@ -67,7 +67,8 @@ const SWITCH_LATE_MS = 10_000;
  */
 export class Endpoints {
   #host;
-  #voices = new VoiceCopies();
+  /** Not before the person has come in: previews load pages too. @type {VoiceCopies | undefined} */
+  #voices;
   /** @type {RTCConfiguration} */
   #ice = {};
   /** @type {Record<Kind, MediaStreamTrack | null>} */
@@ -102,6 +103,7 @@ export class Endpoints {
   /** The person is somewhere else, or something about it changed. @param {Attendance} where */
   attend(where) {
     this.#where = where;
+    if (where.role) this.#voices ??= new VoiceCopies();
     const {view} = where;
     this.#call = view && CALL_STATES.includes(view.state) && where.consults.includes(view.consult) ? view : null;
     this.#dropUnattended();
@@ -269,7 +271,7 @@ export class Endpoints {
       ...this.#ice,
       ...this.#listener(way),
       offer: way.offer,
-      voices: this.#voices,
+      ...(this.#voices && {voices: this.#voices}),
       onanswer: (answer) => this.#host.send("leg_answer", {consult, leg, answer}),
       onbraked: () => this.#host.send("braked", {consult, leg}),
     });

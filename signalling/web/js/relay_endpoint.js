@@ -229,7 +229,7 @@ export class RelayEndpoint {
 
   async #accept() {
     const {voices} = this.#options;
-    await voices?.ready();
+    await voices?.ready(this.#talking);
     await this.#pc.setRemoteDescription({type: "offer", sdp: offerSdp(this.#offer)});
     voices?.take(this.#voice()?.sender);
     for (const transceiver of this.#pc.getTransceivers()) transceiver.direction = "sendrecv";

@@ -2,8 +2,9 @@
 // The page's side of the worker that writes copies of the voice (`voice_worker.js`). No DOM.
 
 const PATH = "/static/voice_worker.js";
-/** So long a leg waits for the worker at most: it is asked for with the first of the call's code, while the person still reads. */
-const READY_MS = 150;
+/** So long a leg waits for the worker at most: one that is made warm, before a call; and one that a call waits for. */
+const READY_MS = 2_000;
+const READY_NOW_MS = 150;
 
 /**
  * Lets the copies of voices outlive bursts of losses; a browser's own follow one frame later.
@@ -42,9 +43,9 @@ export class VoiceCopies {
     });
   }
 
-  /** Waits for the worker, a moment at most. */
-  ready() {
-    return Promise.race([this.#started, new Promise((done) => setTimeout(done, READY_MS))]);
+  /** Waits for the worker, a moment at most. @param {boolean} talking there is a call already */
+  ready(talking) {
+    return Promise.race([this.#started, new Promise((done) => setTimeout(done, talking ? READY_NOW_MS : READY_MS))]);
   }
 
   /**
