@@ -478,6 +478,8 @@ def test_a_voice_alone_hopes_for_more_as_time_goes_by() -> None:
     full, _ = decide(state, (link(28e3, 0.02, 0.5, queue_s=0.4),), 8.0)
     assert rate(full, 9.0) == 1
     assert hoped(settled(48e3), path, 60.0) == path
+    for worse in (replace(state, lossy=True), replace(state, silent=True)):
+        assert hoped(worse, path, 60.0) == path
 
 
 # -- any link

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.core.fit import Link
+from media.core.fit import STILL_BPS, Link
 from media.core.ladder import Reason, begin
 from media.core.limits import TOLD_BPS, limits_of, stills_bps
 from media.core.link_probe import Outlook
@@ -73,6 +73,14 @@ def test_stills_get_what_the_call_leaves():
     sending = begin(Rung.VOICE, path, 0.0).sending
     assert 30_000 < stills_bps(sending, path) < 40_000
     assert stills_bps(sending, (link(64e3, usable_bps=20e3),)) == 0
+
+
+def test_stills_may_try_what_is_hoped_of_a_link():
+    """A voice alone on 24 kbit/s leaves nothing of what is known; of a half more there is room for a still each 15 s."""
+    path = (link(24e3),)
+    state = begin(Rung.VOICE, path, 0.0)
+    assert limits_of(state, Reason.START, path, 0.1).stills_bps < STILL_BPS
+    assert limits_of(state, Reason.START, path, 0.1, (link(36e3),)).stills_bps >= STILL_BPS
 
 
 @pytest.mark.parametrize(("rate", "drifts"), [(64e3 + TOLD_BPS / 2, False), (128e3, True)])
