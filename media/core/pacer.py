@@ -24,13 +24,17 @@ AHEAD_S: Final = 0.01
 class Pacer:
     """The picture's way to one receiver."""
 
-    __slots__ = ("_free_at", "_packets", "_rate", "_repeats")
+    __slots__ = ("_free_at", "_packets", "_rate", "_repeats", "octets")
+
+    octets: int
+    """What went out so far, on the wire."""
 
     def __init__(self, rate_bps: float) -> None:
         """Begin with a free link that carries ``rate_bps``."""
         self._packets: deque[RtpPacket] = deque()
         self._repeats: deque[int] = deque()
         self._free_at = 0.0
+        self.octets = 0
         self.set_rate(rate_bps)
 
     def set_rate(self, rate_bps: float) -> None:
@@ -44,6 +48,7 @@ class Pacer:
     def sent(self, size: int, now: float) -> None:
         """Note what went out, voice too: ``size`` octets on the wire (hot path)."""
         self._free_at = max(self._free_at, now) + size / self._rate
+        self.octets += size
 
     def may(self, now: float) -> bool:
         """Return whether something may be let out now (hot path)."""

@@ -254,7 +254,7 @@ class Room:
 
     def _probe(self, seat: Seat, now: float) -> None:
         assert seat.probing is not None
-        size = seat.probing.due(now)
+        size = seat.probing.due(seat.pacer.octets, now)
         if size < 0:
             seat.probing = None
         elif size and seat.picture is not None and not len(seat.pacer):

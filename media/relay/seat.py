@@ -12,6 +12,7 @@ from media.core.absent import Absent
 from media.core.asking import link_of, most_bps
 from media.core.budget import OVERHEAD_BYTES, Allowance, Budget
 from media.core.bwe.downlink import DownlinkEstimator
+from media.core.bwe.probe import Probing
 from media.core.bwe.reported import ReportedDownlinkEstimator
 from media.core.bwe.uplink import UplinkEstimator
 from media.core.cache import useful_s
@@ -40,7 +41,6 @@ from media.relay.flow import (
     Source,
     VoiceSink,
 )
-from media.relay.probing import Probing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -580,7 +580,7 @@ class Seat:
         wanted_bps = min(wanted_bps, most_bps(self.downlink(now)))
         plan = self.down.probe(wanted_bps, now, sending_bps)
         if plan is not None:
-            self.probing = Probing(plan, now)
+            self.probing = Probing(plan, self.pacer.octets, now)
 
 
 def _ignore(leg: Leg, data: bytes, now: float) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from media.core.budget import OVERHEAD_BYTES
 from media.core.bwe.downlink import DownlinkEstimator
 from media.core.bwe.estimate import Estimate
-from media.core.bwe.probe import ProbePlan
+from media.core.bwe.probe import ProbePlan, Probing
 from media.core.bwe.reported import ReportedDownlinkEstimator
 from media.core.bwe.uplink import UplinkEstimator
 from media.core.transport_cc import TICK_S, TransportFeedback
@@ -24,6 +24,7 @@ VOICE_S = 0.06
 VOICE_BYTES = 130
 """60 ms at 8 kbit/s with its headers: 17 packets and 17 kbit/s."""
 SAMPLE_S = 0.1
+TURN_S = 0.01
 COMMAND_S = 0.2
 FEEDBACK_S = 0.1
 REPORT_S = 1.0
@@ -70,6 +71,7 @@ class Trace:
 
     samples: list[Sample] = field(default_factory=list)
     plans: list[ProbePlan] = field(default_factory=list)
+    probed_bytes: int = 0
     queue_loss_ratio: float = 0.0
     air_loss_ratio: float = 0.0
     sent_bytes: int = 0
@@ -147,9 +149,16 @@ class _Run:
 
     def run_plan(self, plan: ProbePlan, now: float) -> None:
         self.trace.plans.append(plan)
-        for train in range(plan.trains):
-            for _ in range(plan.packets):
-                self.later(now + train * plan.interval_s, lambda at: self.send(plan.size_bytes, at))
+        self.probe(plan, Probing(plan, self.trace.sent_bytes, now), now)
+
+    def probe(self, plan: ProbePlan, probing: Probing, now: float) -> None:
+        due = probing.due(self.trace.sent_bytes, now)
+        if due < 0:
+            return
+        self.trace.probed_bytes += due
+        for _ in range(due // plan.size_bytes):
+            self.send(plan.size_bytes, now)
+        self.later(now + TURN_S, lambda at: self.probe(plan, probing, at))
 
     # -- receiver
     def arrive(self, payload: bytes, now: float) -> None:

@@ -110,7 +110,6 @@ class _Ladder(_Run):
         if wanted and not isinstance(estimator, ReportedDownlinkEstimator):
             plan = estimator.watch.probe(wanted, now)
             if plan is not None:
-                climb.probed_bytes += plan.total_bytes
                 self.later(now + delay, lambda at: self.run_plan(plan, at))
 
 
@@ -120,4 +119,5 @@ def climb(scenario: Scenario, rung: Rung = Rung.OPEN) -> Climb:
     trace = run.run()
     run.climb.queue_loss_ratio = trace.queue_loss_ratio
     run.climb.sent_bytes = trace.sent_bytes
+    run.climb.probed_bytes = trace.probed_bytes
     return run.climb

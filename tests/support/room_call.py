@@ -25,6 +25,8 @@ from tests.support.rtp_packets import element, extension_block, parsed, rtp, vp8
 
 PACKET_BYTES = 1_100
 NACK_EVERY_S = 0.02
+NACK_TIMES = 10
+"""For one packet, in Chromium."""
 KEY_BYTES = 1_400
 KEY_SPACING_S = 0.3
 """Between two key frames that are asked for, in Chromium."""
@@ -137,7 +139,7 @@ class Browser:
     """Of the voice, the oldest first: timestamp and what was said."""
     _transport: int = 0
     _rtx_number: int = 0
-    _nacked: dict[int, float] = field(default_factory=dict)
+    _nacked: dict[int, tuple[int, float]] = field(default_factory=dict)
     _pli_at: float = -9.0
     _log: ArrivalLog = field(default_factory=ArrivalLog)
     _sr: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -347,8 +349,9 @@ class Browser:
         now, eye, ssrc = self.call.now, self.eye, self.person.offer.video.ssrc
         numbers = []
         for number, at in eye.missing.items():
-            if now - at > 0.02 and now - self._nacked.get(number, -9.0) > 0.3:
-                self._nacked[number] = now
+            times, last = self._nacked.get(number, (0, -9.0))
+            if now - at > 0.02 and now - last > 0.3 and times < NACK_TIMES:
+                self._nacked[number] = times + 1, now
                 numbers.append(number & 0xFFFF)
         if numbers:
             self._up(rtcp_write.nack(self.person.ssrcs[1], ssrc, numbers[:100]))
