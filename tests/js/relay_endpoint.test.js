@@ -154,6 +154,7 @@ test("another codec is sent by a word to the sender, without a description", asy
   endpoint.limit(IN_VP9);
   await settle();
   assert.equal(sender.parameters.encodings[0].codec.mimeType, "video/VP9");
+  assert.equal(sender.parameters.encodings[0].scalabilityMode, "L1T1");
   assert.equal(FakeAnswerer.last.steps.length, steps);
 });
 
@@ -289,6 +290,7 @@ test("limits of the picture are set at once; those of the voice by the descripti
   const [encoding] = video?.().sender.parameters.encodings;
   assert.equal(encoding.maxBitrate, 18_000);
   assert.equal(encoding.maxFramerate, 4);
+  assert.equal(encoding.scalabilityMode, "L1T2");
   assert.equal(encoding.scaleResolutionDownBy, 4);
   await settle();
   assert.deepEqual(FakeAnswerer.last.steps.slice(steps), ["remote offer", "local answer"]);
@@ -302,12 +304,12 @@ test("limits of the picture are set at once; those of the voice by the descripti
   assert.equal(FakeAnswerer.last.steps.length, steps + 2, "the voice is as it was");
 });
 
-test("without limits the picture starts low and rises after 5 s", async () => {
+test("without limits the picture is low", async () => {
   await connected({warm: true});
   endpoint.talk(true);
   assert.ok(video?.().sender.parameters.encodings[0].maxBitrate <= 100_000);
   await flow(6_000);
-  assert.ok(video?.().sender.parameters.encodings[0].maxBitrate > 100_000);
+  assert.ok(video?.().sender.parameters.encodings[0].maxBitrate <= 100_000);
 });
 
 test("TURN is tried where nothing else gets through, not before", async () => {

@@ -54,7 +54,7 @@ class ProbePlan:
 class Probing:
     """One plan under way."""
 
-    __slots__ = ("_began_at", "_before", "_plan")
+    __slots__ = ("_before", "_began_at", "_plan")
 
     def __init__(self, plan: ProbePlan, octets: int, now: float) -> None:
         """Begin; `octets` is what has been sent so far, of everything."""

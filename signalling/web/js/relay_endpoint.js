@@ -4,7 +4,7 @@
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
 import {answerFields, offerSdp} from "./sdp.js";
-import {START_MS, choosesCodec, lending, prefer, voiceFirst} from "./senders.js";
+import {choosesCodec, lending, prefer, voiceFirst} from "./senders.js";
 import {startsWith} from "./start_rate.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
@@ -49,8 +49,6 @@ export class RelayEndpoint {
   #chain = Promise.resolve();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #turnTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #raise;
   #continuity;
   #brake;
   /**
@@ -117,7 +115,7 @@ export class RelayEndpoint {
     this.#send();
     this.#continuity.watch(yes);
     this.#brake.watch(yes);
-    if (yes) this.#start();
+    if (yes) this.#shape();
   }
 
   /**
@@ -135,7 +133,6 @@ export class RelayEndpoint {
   limit(limits) {
     this.#limits = limits;
     this.#brake.limit(limits);
-    clearTimeout(this.#raise);
     const shaped = this.#shape();
     this.#hear(limits);
     const {audio, video} = this.#offer;
@@ -195,7 +192,6 @@ export class RelayEndpoint {
   close() {
     if (this.state === "closed") return;
     clearTimeout(this.#turnTimer);
-    clearTimeout(this.#raise);
     this.#pc.close();
     this.#continuity.close();
     this.#brake.watch(false);
@@ -276,19 +272,13 @@ export class RelayEndpoint {
     clearTimeout(this.#turnTimer);
     this.#restarts = 0;
     this.#continuity.connected();
-    if (this.#talking) this.#start();
+    if (this.#talking) this.#shape();
   }
 
-  /** Before it is known what the way can take, the picture starts low. */
-  #start() {
-    clearTimeout(this.#raise);
-    this.#shape(true);
-    if (!this.#limits) this.#raise = setTimeout(() => this.#shape(), START_MS);
-  }
-
-  #shape(starting = false) {
+  /** Before the relay has said what the way can take, the picture is low. */
+  #shape() {
     const limits = this.#limits && (this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : lending(this.#limits, this.#lent?.(this.#limits.videoMaxBps) ?? 0));
-    return voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
+    return voiceFirst(this.#pc.getTransceivers(), {starting: true, limits, camera: this.#tracks.video});
   }
 
   #send() {

@@ -109,8 +109,11 @@ function holdPicture(encoding, limits, track) {
   if (encoding.active) encoding.maxBitrate = limits.videoMaxBps;
   if (limits.videoMaxFps) encoding.maxFramerate = limits.videoMaxFps;
   else delete encoding.maxFramerate;
+  // Of a lost frame in the upper layer nothing else depends: the next one shows at once, without a repair (docs/adr/0019).
+  // @ts-expect-error not in TypeScript's library
+  encoding.scalabilityMode = limits.codec === "VP9" ? "L1T1" : "L1T2";
   // Of a phone held upright the shorter side is the width: as many pixels either way.
   const {width = 0, height = 0} = track?.getSettings?.() ?? {};
   const lines = Math.min(width, height);
-  encoding.scaleResolutionDownBy = limits.videoMaxHeight && lines ? Math.max(1, lines / limits.videoMaxHeight) : 1;
+  encoding.scaleResolutionDownBy = Math.max(1, lines / (limits.videoMaxHeight ?? lines)) || 1;
 }
