@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from media.core import rtcp, rtcp_write
 from media.core.budget import OVERHEAD_BYTES
+from media.core.descriptor import Frame, VideoCodec, describe
 from media.core.limits import Limits
 from media.core.reports import round_trip_s
 from media.core.rtp import RtpPacket
@@ -28,6 +29,8 @@ NACK_EVERY_S = 0.02
 NACK_TIMES = 10
 """For one packet, in Chromium."""
 KEY_BYTES = 1_400
+UPPER_SHARE = 0.8
+"""Of a mean frame's size, what one of the upper of two layers takes: 40 % of the rate, in Chromium."""
 KEY_SPACING_S = 0.3
 """Between two key frames that are asked for, in Chromium."""
 KEY_WAIT_S = 0.2
@@ -45,15 +48,17 @@ class Shown:
 
 
 class Eye:
-    """A receiver of pictures: in order, whole frames, nothing after a gap but a key frame."""
+    """A receiver of pictures, as Chromium is one: whole frames, shown as soon as what they need was shown."""
 
     def __init__(self) -> None:
         self.shown: list[Shown] = []
         self.missing: dict[int, float] = {}
         self.stuck_since: float | None = None
         self._next = -1
-        self._held: dict[int, RtpPacket] = {}
-        self._frame: list[RtpPacket] = []
+        """All packets before it are of frames that were shown, or not worth showing any more."""
+        self._held: dict[int, tuple[RtpPacket, Frame]] = {}
+        self._base = self._upper = -1
+        """Number of the last base frame that was shown; picture of the last one of the upper layer."""
         self._broken = True
         self.highest = -1
         self.received = 0
@@ -64,28 +69,22 @@ class Eye:
         number = packet.sequence_number
         self.received += 1
         if self._next < 0:
-            self._next = number
+            self._next = self.highest = number
         ahead = ((number - self._next + 0x8000) & 0xFFFF) - 0x8000
         if ahead < 0:
             return
         index = self._next + ahead
+        frame = describe(VideoCodec.VP8, packet)
+        assert frame is not None
+        if self.received == 1 or frame.key:
+            self.key_at = now
+        for lost in range(self.highest + 1, index):
+            self.missing[lost] = now
         self.highest = max(self.highest, index)
         self.missing.pop(index, None)
-        body = packet.payload
-        if self.received == 1 or (body[0] & 0x10 and not body[4] & 1):
-            self.key_at = now
-        if index > self._next and body[0] & 0x10 and not body[4] & 1:
-            # Nothing before a key frame is waited for, as in browsers.
-            self._held = {n: each for n, each in self._held.items() if n > index}
-            self.missing = {n: at for n, at in self.missing.items() if n > index}
-            self._next = index
-        self._held[index] = packet
-        for lost in range(self._next, index):
-            if lost not in self._held:
-                self.missing.setdefault(lost, now)
-        while self._next in self._held:
-            self._judge(self._held.pop(self._next), now)
-            self._next += 1
+        self._held[index] = packet, frame
+        while self._show(now):
+            pass
         self.stuck_since = (self.stuck_since or now) if self._held else None
 
     @property
@@ -95,26 +94,44 @@ class Eye:
 
     def give_up(self) -> None:
         """Go on behind the gap, with a key frame."""
-        self._next = min(self._held, default=self._next)
-        self.missing = {n: at for n, at in self.missing.items() if n > self._next}
         self._broken = True
-        self._frame = []
+        self._go_on(min(self._held, default=self._next))
         self.stuck_since = None
 
-    def _judge(self, packet: RtpPacket, now: float) -> None:
-        body = packet.payload
-        start, key = bool(body[0] & 0x10), not body[4] & 1
-        if start:
-            self._frame = []
-        self._frame.append(packet)
-        if packet.marker:
-            first = self._frame[0].payload
-            key = bool(first[0] & 0x10) and not first[4] & 1
-            picture = (first[2] & 0x7F) << 8 | first[3]
-            if key or (not self._broken and bool(first[0] & 0x10)):
-                self._broken = False
-                self.shown.append(Shown(now, picture, key))
-            self._frame = []
+    def _show(self, now: float) -> bool:
+        """Show the first frame that can be; tell whether there was one."""
+        for first in sorted(self._held):
+            frame = self._held[first][1]
+            if not frame.start or not self._decodable(frame):
+                continue
+            last = first
+            while last in self._held and not self._held[last][0].marker:
+                last += 1
+                if last in self._held and self._held[last][1].start:
+                    break  # the end of the frame was lost before the relay
+            if last not in self._held or (last > first and self._held[last][1].start):
+                continue
+            self._base, self._broken = frame.base_index, False
+            if frame.temporal or frame.key:
+                self._upper = frame.picture_id if frame.temporal else -1
+            self.shown.append(Shown(now, frame.picture_id, frame.key))
+            self._go_on(last + 1)
+            return True
+        return False
+
+    def _decodable(self, frame: Frame) -> bool:
+        if frame.key or self._broken:
+            return frame.key
+        bases = (frame.base_index - self._base) & 0xFF
+        if frame.temporal:
+            return bases == 0 and (frame.sync or self._upper == frame.picture_id - 2)
+        return bases == 1
+
+    def _go_on(self, index: int) -> None:
+        """Wait for nothing before this."""
+        self._next = index
+        self._held = {n: each for n, each in self._held.items() if n >= index}
+        self.missing = {n: at for n, at in self.missing.items() if n >= index}
 
 
 @dataclass
@@ -147,6 +164,8 @@ class Browser:
     frames_sent: int = 0
     braked: list[float] = field(default_factory=list)
     """When the page has stopped its picture by itself."""
+    _turn: int = 0
+    _base: int = -1
     _key_at: float = -9.0
     _reported_at: float = -1.0
     _high: int = 0
@@ -215,14 +234,20 @@ class Browser:
             return
         key, self.key_wanted = self.key_wanted, False
         mean = bps / 8 / fps
-        size = max(KEY_BYTES, mean * 3) if key else mean * self.call.rng.uniform(0.8, 1.2)
+        # Two layers, as Chromium makes them of VP8: 0-1-0-1, where every other frame above needs nothing but the base.
+        turn = self._turn = 0 if key else (self._turn + 1) % 4
+        upper = turn % 2
+        self._base += not upper
+        share = UPPER_SHARE if upper else 2 - UPPER_SHARE
+        size = max(KEY_BYTES, mean * 3) if key else share * mean * self.call.rng.uniform(0.8, 1.2)
         self.key_frames += key
         self._key_at = self.call.now if key else self._key_at
         person.picture_id += 1
         count = int(-(-size // PACKET_BYTES))
         for piece in range(count):
             body = bytes(int(size / count))
-            payload = vp8(person.picture_id & 0x7FFF, start=piece == 0, key=key, body=body)
+            payload = vp8(person.picture_id & 0x7FFF, start=piece == 0, key=key, base=self._base,
+                          temporal=upper, sync=turn == 1, body=body)  # fmt: skip
             person.picture_number += 1
             self.call.later(
                 piece * len(payload) * 8 / (2.5 * bps),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from media.core.bwe.capacity import Capacity
@@ -57,7 +59,7 @@ def test_what_gives_nothing_is_asked_less_and_more_seldom() -> None:
         if plan is not None:
             asked.append((now, plan.target_bps))
     assert [bps for _, bps in asked] == pytest.approx([150e3] + 4 * [120e3])
-    gaps = [b - a for (a, _), (b, _) in zip(asked, asked[1:], strict=False)]
+    gaps = [b - a for (a, _), (b, _) in itertools.pairwise(asked)]
     assert gaps == pytest.approx([12.2, 22.2, 42.2, 42.2], abs=0.2)
 
     capacity.proved(115e3, 121.0)
