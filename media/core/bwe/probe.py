@@ -24,18 +24,22 @@ LARGE_BYTES: Final = 1_200
 SMALL_BELOW_BPS: Final = 150_000.0
 """1,200 octets block 48 kbit/s for 200 ms: below 150 kbit/s nothing behind voice is so large."""
 FACTOR: Final = 1.5
-CAREFUL_FACTOR: Final = 1.2
-"""Over what is known. If it is too much, 1.5 makes a queue of 0.6 s in ``LAST_S``: the whole of a consumer modem's, and
-media is dropped (measured at 650 ms: 10 packets a probe, and a picture that stood for 5 s). So a link that gave nothing last
-time is asked for a fifth more: 0.24 s."""
+CAREFUL_FACTOR: Final = 1.15
+"""Over what is known. If it is too much, 1.5 makes a queue of 0.35 s in the 0.7 s of a plan beside a picture, and a receiver's
+voice buffer stays as deep for half a minute (0.26 s, measured at 650 ms). So a link that was seen full lately, or gave nothing
+last time, is asked for a seventh more: 0.1 s."""
 LAST_S: Final = 1.2
-"""Of probing: the longest window of `ArrivalMeter` with what jitter hides of it is 1.5 s."""
+"""Of probing, at most: the longest window of `ArrivalMeter` with what jitter hides of it is 1.5 s."""
+BEYOND_S: Final = 0.2
+"""Of probing, beyond the window that arrivals are counted in: what comes earlier proves as much, and what comes later is only queue."""
 PROOF_S: Final = 0.5
 """After that and a round trip a plan's proof is in: feedback each 0.2 s, a reading each 0.1 s, a command each 0.2 s."""
 SPACING_S: Final = 5.0
 MAX_SPACING_S: Final = 40.0
-"""Doubled by each plan that proved nothing: 1.2 s of 40 s, at a third of the rate, is 1 % of the data."""
-GAINED_SHARE: Final = 0.5
+"""Doubled by each plan that proved nothing: 1.2 s of 40 s, at a seventh of the rate, is 0.5 % of the data."""
+PROVED_SHARE: Final = 1.15
+"""Asked for over what is wanted: of what a plan adds, the window that arrivals are counted in shows four fifths (virtual time)."""
+GAINED_SHARE: Final = 0.4
 """Of what was asked for beyond what was known: less came of the link's own noise."""
 
 
@@ -49,6 +53,7 @@ class ProbePlan:
     """Of each, on the wire."""
     target_bps: float
     """What media and trains are together."""
+    lasts_s: float
 
 
 class Probing:
@@ -72,10 +77,10 @@ class Probing:
             octets: What has been sent by now, trains too.
             now: Seconds.
         """
-        passed_s = now - self._began_at
-        if passed_s >= LAST_S:
-            return -1
         plan = self._plan
+        passed_s = now - self._began_at
+        if passed_s >= plan.lasts_s:
+            return -1
         train = plan.packets * plan.size_bytes
         return train if plan.target_bps * passed_s / 8 >= octets - self._before + train else 0
 
@@ -91,7 +96,13 @@ class ProbePlanner:
         self._gained_from_bps = 0.0
 
     def plan(
-        self, wanted_bps: float, capacity: Capacity, arrived_bps: float, rtt_s: float, now: float
+        self,
+        wanted_bps: float,
+        capacity: Capacity,
+        arrived_bps: float,
+        window_s: float,
+        rtt_s: float,
+        now: float,
     ) -> ProbePlan | None:
         """Return a plan, or None if there is nothing to learn or it is too early to ask again.
 
@@ -99,12 +110,14 @@ class ProbePlanner:
             wanted_bps: What would be sent if the link carried it.
             capacity: What is known.
             arrived_bps: What arrives now.
+            window_s: Over how much of the past that was counted.
             rtt_s: Smoothed round trip.
             now: Seconds.
         """
         known_bps = capacity.rate_bps
         if wanted_bps <= known_bps or capacity.phase is Phase.DRAIN or now < self._next_at:
             return None
+        gained = False
         if self._gained_from_bps:
             gained = known_bps > self._gained_from_bps
             self._spacing_s = SPACING_S if gained else min(MAX_SPACING_S, self._spacing_s * 2)
@@ -112,14 +125,17 @@ class ProbePlanner:
             if not gained:
                 self._next_at = now + self._spacing_s
                 return None
-        careful = self._spacing_s > SPACING_S
-        target_bps = min(wanted_bps, known_bps * (CAREFUL_FACTOR if careful else FACTOR))
+        careful = self._spacing_s > SPACING_S or (capacity.confident(now) and not gained)
+        target_bps = min(
+            wanted_bps * PROVED_SHARE, known_bps * (CAREFUL_FACTOR if careful else FACTOR)
+        )
         extra_bps = target_bps - arrived_bps
         if extra_bps <= 0:
             return None
         size = SMALL_BYTES if target_bps < SMALL_BELOW_BPS else LARGE_BYTES
-        packets = max(1, min(TRAIN_PACKETS, int(extra_bps * LAST_S / 8 / size / 4)))
+        lasts_s = min(LAST_S, window_s + BEYOND_S)
+        packets = max(1, min(TRAIN_PACKETS, int(extra_bps * lasts_s / 8 / size / 4)))
         # The next one when this one's proof is in.
-        self._next_at = now + LAST_S + rtt_s + PROOF_S
+        self._next_at = now + lasts_s + rtt_s + PROOF_S
         self._gained_from_bps = known_bps + GAINED_SHARE * (target_bps - known_bps)
-        return ProbePlan(packets, size, target_bps)
+        return ProbePlan(packets, size, target_bps, lasts_s)
