@@ -88,10 +88,11 @@ class Probing:
 class ProbePlanner:
     """Says when asking is worth it."""
 
-    __slots__ = ("_gained_from_bps", "_next_at", "_spacing_s")
+    __slots__ = ("_gained_from_bps", "_next_at", "_planned_at", "_spacing_s")
 
     def __init__(self, now: float) -> None:
         self._next_at = now
+        self._planned_at = now
         self._spacing_s = SPACING_S
         self._gained_from_bps = 0.0
 
@@ -125,7 +126,11 @@ class ProbePlanner:
             if not gained:
                 self._next_at = now + self._spacing_s
                 return None
-        careful = self._spacing_s > SPACING_S or (capacity.confident(now) and not gained)
+        # What a plan has found beyond a full link is believed, unless it filled that one too.
+        filled = (
+            capacity.calm_s(now) <= now - self._planned_at if gained else capacity.confident(now)
+        )
+        careful = filled or self._spacing_s > SPACING_S
         target_bps = min(
             wanted_bps * PROVED_SHARE, known_bps * (CAREFUL_FACTOR if careful else FACTOR)
         )
@@ -136,6 +141,7 @@ class ProbePlanner:
         lasts_s = min(LAST_S, window_s + BEYOND_S)
         packets = max(1, min(TRAIN_PACKETS, int(extra_bps * lasts_s / 8 / size / 4)))
         # The next one when this one's proof is in.
+        self._planned_at = now
         self._next_at = now + lasts_s + rtt_s + PROOF_S
         self._gained_from_bps = known_bps + GAINED_SHARE * (target_bps - known_bps)
         return ProbePlan(packets, size, target_bps, lasts_s)
