@@ -49,13 +49,16 @@ navigator.mediaDevices.getUserMedia = (wanted) => {
   return open(wanted);
 };
 globalThis.look = async () => {
-  const sum = {voice: 0, frames: 0, sentVoice: 0, sentPicture: 0, height: 0, open: 0};
+  const sum = {voice: 0, frames: 0, keyFrames: 0, sentVoice: 0, sentPicture: 0, height: 0, open: 0};
   for (const pc of peerConnections) {
     if (pc.connectionState === "closed") continue;
     sum.open++;
     for (const each of (await pc.getStats()).values()) {
       if (each.type === "inbound-rtp" && each.kind === "audio") sum.voice += each.packetsReceived;
-      if (each.type === "inbound-rtp" && each.kind === "video") sum.frames += each.framesDecoded ?? 0;
+      if (each.type === "inbound-rtp" && each.kind === "video") {
+        sum.frames += each.framesDecoded ?? 0;
+        sum.keyFrames += each.keyFramesDecoded ?? 0;
+      }
       if (each.type === "outbound-rtp" && each.kind === "audio") sum.sentVoice += each.packetsSent;
       if (each.type === "outbound-rtp" && each.kind === "video") { sum.sentPicture += each.packetsSent; sum.height = each.frameHeight ?? 0; }
     }

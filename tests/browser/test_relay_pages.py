@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from playwright.async_api import async_playwright, expect
 
+from media.core.descriptor import VideoCodec, describe
 from media.relay import tcp, udp
 from media.relay.description import PAYLOAD_TYPES
 from media.relay.leg import Leg
@@ -30,6 +31,7 @@ from tests.browser.relay_scene import Party, Relay, Seated
 from tests.link import namespaces
 from tests.link.lab import chromium_flags
 from tests.support.processes import free_port
+from tests.support.rtp_packets import parsed
 from tests.support.until import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
@@ -264,6 +266,49 @@ async def test_limits_hold_at_once(stage: Stage) -> None:
     longest_s = max(later - sooner for sooner, later in itertools.pairwise(voice))
     print(f"longest time without voice {longest_s * 1_000:.0f} ms")
     assert longest_s < 0.5
+
+
+async def test_a_picture_goes_on_without_its_upper_layer(stage: Stage) -> None:
+    """Chromium sends every other frame so that none below needs it: lost for good, they cost half of the pictures and no key frame."""
+    await stage.call()
+    doctor, patient = stage.doctor, stage.patient
+    thin = wire.Limits(video_max_bps=40_000, video_max_height=120, video_max_fps=8)
+    await patient.tell(wire.LegLimits(patient.consult, patient.legs[0].name, thin))
+
+    async def small() -> bool:
+        return bool((await patient.look())["height"] == 120)
+
+    await scene.comes(small)
+    lost = lose_upper_layer(stage.legs["patient"])
+    await asyncio.sleep(1)
+    before = await doctor.look()
+    await asyncio.sleep(4)
+    after = await doctor.look()
+    fps = (after["frames"] - before["frames"]) / 4
+    print(f"{fps:.1f} pictures a second, {len(lost)} packets lost")
+    assert len(lost) >= 10
+    assert 3 <= fps <= 5
+    assert after["keyFrames"] == before["keyFrames"]
+
+
+def lose_upper_layer(seated: Seated) -> list[int]:
+    """Lose what comes of the upper layer, and all that is repeated; return the numbers as they are lost."""
+    lost: list[int] = []
+    passed_on = seated.leg.on_rtp
+
+    def lose(leg: Leg, data: bytes, now: float) -> None:
+        kind = data[1] & 0x7F
+        if kind == PAYLOAD_TYPES["VP8"]:
+            packet = parsed(data, now)
+            frame = describe(VideoCodec.VP8, packet)
+            if frame is not None and frame.temporal:
+                lost.append(packet.sequence_number)
+                return
+        if kind != PAYLOAD_TYPES["VP8/rtx"]:
+            passed_on(leg, data, now)
+
+    seated.leg.on_rtp = lose
+    return lost
 
 
 def listen(seated: Seated) -> list[float]:
