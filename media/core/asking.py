@@ -30,11 +30,11 @@ BLIND_HOPE_MAX: Final = 0.15
 else half of that. A link that gave way after a burst of losses was found too thin for its picture by a tenth, and stayed so
 (measured in virtual time)."""
 STEP_RATIO: Final = 1.25
+OPEN_STEP_RATIO: Final = 1.7
+"""Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
 PROBED_RATIO: Final = 1.05
 """The same where padding can be sent to find out: it stops after a second, a picture that was allowed too much goes on for a round
 trip and fills a queue of 0.3 s (measured on 256 kbit/s, 650 ms: the voice buffer stayed as deep for half a minute)."""
-OPEN_STEP_RATIO: Final = 1.7
-"""Over what is known, at most, in one step within a rung: a thin queue must not fill before it is seen."""
 GROWS_RATIO: Final = 1.1
 """What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more.
 Where padding can be sent to find out, nothing is entered on such a guess."""

@@ -28,6 +28,9 @@ ROUND_TRIPS: Final = 2.5
 """Room for two requests and the answer to the second, spaced by 1.25 round trips."""
 MIN_WAIT_S: Final = 0.1
 """Below 40 ms of round trip: reordering and the queue of the sender rule, not the way."""
+SHORT_WAIT_S: Final = 0.3
+"""Where a gap is waited for no longer than this (120 ms of round trip), also upper layers are: their repair comes before anybody
+sees the picture stand, and without it fewer frames are shown (23.2 instead of 24 a second at 3 % of loss, in virtual time)."""
 MAX_WAIT_S: Final = 2.5
 """A picture later than this is no conversation; 2.5 round trips of 1 s."""
 VOICE_SHORT_RTT_S: Final = 0.2
@@ -147,6 +150,7 @@ class Hold:
         out: list[RtpPacket] = []
         while self._held and now >= self._gap_at + self.wait_s:
             self._give_up(min(self._held), out)
+            self._go_on(out)
         return out
 
     def _out_of_order(self, packet: RtpPacket, index: int, now: float) -> Sequence[RtpPacket]:
@@ -165,6 +169,7 @@ class Hold:
         held[index] = packet
         if index == self._next:
             self._drain(out)
+            self._go_on(out)
         elif index - self._next > MAX_JUMP:
             self._settle(index, out)
         elif len(held) > MAX_HELD:
@@ -199,6 +204,7 @@ class Hold:
             return False
         return frame.key or (
             frame.temporal == 0
+            and self.wait_s > SHORT_WAIT_S
             and self._mode is not Mode.WITHHOLD
             and self._lacks_no_base(codec, packet, frame)
         )
@@ -215,6 +221,13 @@ class Hold:
             return False
         bases = (frame.base_index - before.base_index) & 0xFF
         return bases == (0 if frame.temporal else 1) and bool(frame.temporal or frame.start)
+
+    def _go_on(self, out: list[RtpPacket]) -> None:
+        """Look again at what is held: what it lacked may have come."""
+        for index in sorted(self._held):
+            if self._needs_nothing_missing(self._held[index]):
+                self._settle(index, out)
+                return
 
     def _settle(self, index: int, out: list[RtpPacket]) -> None:
         """Give up every gap before `index`."""

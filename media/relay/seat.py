@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from media.core import rtcp, rtcp_write
 from media.core.absent import Absent
-from media.core.asking import link_of, most_bps
+from media.core.asking import link_of
 from media.core.budget import OVERHEAD_BYTES, Allowance, Budget
 from media.core.bwe.downlink import DownlinkEstimator
 from media.core.bwe.probe import Probing
@@ -541,7 +541,8 @@ class Seat:
         return link_of(self.downlink(now), silence_s, probed=asks)
 
     def fell(self, now: float) -> None:
-        """Note that less is sent to it from now on."""
+        """Note that less is sent to it from now on, trains too."""
+        self.probing = None
         if self.down is not None:
             self.down.watch.fell(now)
 
@@ -577,7 +578,6 @@ class Seat:
         """Find out whether the way to the browser carries this, unless that is under way, or something waits for it."""
         if self.down is None or self.picture is None or self.probing is not None or len(self.pacer):
             return
-        wanted_bps = min(wanted_bps, most_bps(self.downlink(now)))
         plan = self.down.probe(wanted_bps, now, sending_bps)
         if plan is not None:
             self.probing = Probing(plan, self.pacer.octets, now)

@@ -108,11 +108,12 @@ class ArrivalMeter:
             return None
         return self._since(self._first(MIN_PACKETS, max(MIN_SPAN_S, noise_s * NOISE_SPANS)))
 
-    def window_s(self, now: float, noise_s: float = 0.0) -> float:
+    def window_s(self, noise_s: float = 0.0) -> float:
         """Return how far `pace` looks back, as far as it may while there are fewer packets than it wants."""
         if len(self._at) < MIN_PACKETS:
             return MAX_SPAN_S
-        return now - self._at[self._first(MIN_PACKETS, max(MIN_SPAN_S, noise_s * NOISE_SPANS))]
+        at = self._at
+        return at[-1] - at[self._first(MIN_PACKETS, max(MIN_SPAN_S, noise_s * NOISE_SPANS))]
 
     def paces(self, now: float, noise_s: float = 0.0) -> tuple[Pace, Pace] | None:
         """Return the same, and the rate over a third of the packets only: noisy, but soon true after a step."""

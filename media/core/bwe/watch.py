@@ -114,7 +114,7 @@ class LinkWatch:
             wanted_bps,
             self._capacity,
             max(self._whole(pace, now).carried_bps, sending_bps),
-            self._arrivals.window_s(now, self._delay.noise_s),
+            self._arrivals.window_s(self._delay.noise_s),
             self._round_trip.smoothed_s,
             now,
         )

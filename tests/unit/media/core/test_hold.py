@@ -255,6 +255,22 @@ def test_a_base_frame_waits_where_one_may_be_missing() -> None:
     assert feed(hold, frame(3, 2, 1.0, base=2)) == []
 
 
+def test_a_base_frame_goes_on_when_the_one_before_it_was_repaired() -> None:
+    """A base frame and the upper one behind it were lost; the first comes again, the other never."""
+    hold = picture(0.5)
+    feed(hold, frame(0, 0, key=True, base=0))
+    assert feed(hold, frame(3, 3, 1.0, base=2)) == []
+    assert feed(hold, frame(1, 1, 1.1, base=1)) == [1, 3]
+
+
+def test_on_a_short_way_upper_frames_are_waited_for() -> None:
+    """Their repair is there before the picture stands; one that was only overtaken is shown."""
+    hold = picture(0.25)
+    feed(hold, frame(0, 0, key=True, base=0))
+    assert feed(hold, frame(2, 2, 1.0, base=1)) == []
+    assert feed(hold, frame(1, 1, 1.01, base=0, temporal=1, sync=True)) == [1, 2]
+
+
 def test_what_is_left_of_an_upper_frame_goes_with_it() -> None:
     """Two gaps in one upper frame: neither is waited for, and its middle is not forwarded."""
     hold = picture(0.5)

@@ -171,29 +171,38 @@ def test_losses_are_repaired_without_a_storm():
 def test_copies_of_the_voice_outlive_the_bursts_of_a_link():
     """Bursts of 180 ms, 6 % of the time: copies follow 300 ms behind both ways, who listens waits for them, and 1 frame in 30
     is lost for good; where losses come singly they follow one frame behind, and nobody waits."""
-    heard = []
-    copies, hears, written = set(), set(), set()
+    good, far = [], []
     for seed in (1, 2, 3):
         bursts = RoomCall("edge", seed=seed, transport_cc=True)
         seats = bursts.house.room._seats
         island, town = (seats[each.person.leg_id] for each in (bursts.island, bursts.town))
-        for _ in range(60):
+        bursts.run(20)  # until it is known how long bursts are
+        for _ in range(40):
             bursts.run(1)
-            copies.add(island.direction.told.copy_ms)
-            hears |= {island.direction.told.hear_ms, town.direction.told.hear_ms}
-            ticks = island.voice.source.frame_ticks if island.voice.source else 0
-            written.add(max(island.voice.out.red.distances, default=0) * ticks // 48)
-        heard.append(
+            written_s = max(island.voice.out.red.distances, default=0) * (
+                island.voice.source.frame_ticks / 48_000
+            )
+            far.append(
+                (
+                    island.direction.told.copy_ms == 300,
+                    town.direction.told.hear_ms == 360,
+                    island.direction.told.hear_ms == 360,
+                    0.28 <= written_s <= 0.32,
+                )
+            )
+        good.append(
             (
                 good_voice_ratio(bursts.island, bursts.town),
                 good_voice_ratio(bursts.town, bursts.island),
             )
         )
-    assert max(copies) == 300
-    assert max(hears) == 360
-    assert any(280 <= each <= 320 for each in written)
-    down, up = map(statistics.mean, zip(*heard, strict=True))
-    assert down > 0.96
+    up_copies, city_waits, island_waits, down_copies = map(statistics.mean, zip(*far, strict=True))
+    assert up_copies > 0.8
+    assert city_waits > 0.8
+    assert island_waits > 0.5
+    assert down_copies > 0.4
+    down, up = map(statistics.mean, zip(*good, strict=True))
+    assert down > 0.965
     assert up > 0.95
     single = RoomCall("vsat_congested", transport_cc=True)
     single.run(60)
