@@ -225,7 +225,7 @@ def test_a_key_frame_cut_off_is_no_key_frame() -> None:
 
 def test_the_base_layer_goes_on_without_the_upper_one() -> None:
     """With two temporal layers a lost upper frame holds nobody up, and costs only upper frames up to the next sync."""
-    hold = picture(0.5)
+    hold = picture(1.25)
     feed(hold, frame(0, 0, key=True, base=0), frame(1, 1, base=0, temporal=1, sync=True),
          frame(2, 2, base=1))  # fmt: skip
     assert feed(hold, frame(4, 4, 1.0, base=2)) == [4]
@@ -247,17 +247,17 @@ def test_a_base_frame_waits_where_one_may_be_missing() -> None:
         frame(3, 3, 1.0, base=1, temporal=1),
         vp9_frame(3, 3, 1.0),
     ):
-        hold = picture(0.5)
+        hold = picture(1.25)
         assert feed(hold, *began) == [0, 1]
         assert feed(hold, behind) == []
-    hold = picture(0.5)
+    hold = picture(1.25)
     feed(hold, frame(0, 0, key=True, base=0), frame(1, 1, base=1, marker=False))
     assert feed(hold, frame(3, 2, 1.0, base=2)) == []
 
 
 def test_a_base_frame_goes_on_when_the_one_before_it_was_repaired() -> None:
     """A base frame and the upper one behind it were lost; the first comes again, the other never."""
-    hold = picture(0.5)
+    hold = picture(1.25)
     feed(hold, frame(0, 0, key=True, base=0))
     assert feed(hold, frame(3, 3, 1.0, base=2)) == []
     assert feed(hold, frame(1, 1, 1.1, base=1)) == [1, 3]
@@ -265,7 +265,7 @@ def test_a_base_frame_goes_on_when_the_one_before_it_was_repaired() -> None:
 
 def test_on_a_short_way_upper_frames_are_waited_for() -> None:
     """Their repair is there before the picture stands; one that was only overtaken is shown."""
-    hold = picture(0.25)
+    hold = picture(0.6)
     feed(hold, frame(0, 0, key=True, base=0))
     assert feed(hold, frame(2, 2, 1.0, base=1)) == []
     assert feed(hold, frame(1, 1, 1.01, base=0, temporal=1, sync=True)) == [1, 2]
@@ -273,7 +273,7 @@ def test_on_a_short_way_upper_frames_are_waited_for() -> None:
 
 def test_what_is_left_of_an_upper_frame_goes_with_it() -> None:
     """Two gaps in one upper frame: neither is waited for, and its middle is not forwarded."""
-    hold = picture(0.5)
+    hold = picture(1.25)
     feed(hold, frame(0, 0, key=True, base=0))
     assert feed(hold, frame(2, 1, 1.0, base=0, temporal=1, start=False, marker=False)) == []
     assert feed(hold, frame(4, 2, 1.1, base=1)) == [4]
@@ -296,7 +296,7 @@ def test_a_lost_base_frame_stops_all_layers() -> None:
 
 def test_only_the_next_layer_up_is_taken_up_again() -> None:
     """A sync frame two layers up may need the layer in between, which is not there."""
-    hold = picture(0.5)
+    hold = picture(1.25)
     feed(hold, frame(0, 0, key=True, base=0), frame(1, 1, base=0, temporal=2))
     assert feed(hold, frame(3, 3, 1.0, base=1)) == [3]
     out = feed(
