@@ -304,6 +304,23 @@ test("limits of the picture are set at once; those of the voice by the descripti
   assert.equal(FakeAnswerer.last.steps.length, steps + 2, "the voice is as it was");
 });
 
+test("a browser that refuses a knob keeps all other limits", async () => {
+  await connected({warm: true});
+  endpoint.talk(true);
+  const sender = video?.().sender;
+  const set = sender.setParameters;
+  /** @param {any} parameters */
+  sender.setParameters = async (parameters) => {
+    if (parameters.encodings[0].scalabilityMode) throw new DOMException("not of this codec", "OperationError");
+    if (/framerate-and/.test(parameters.degradationPreference)) throw new TypeError("unknown value");
+    return set.call(sender, parameters);
+  };
+  endpoint.limit({videoMaxBps: 18_000, videoMaxHeight: 120, videoMaxFps: 5});
+  await settle();
+  assert.deepEqual([sender.parameters.encodings[0].maxBitrate, sender.parameters.encodings[0].maxFramerate], [18_000, 5]);
+  assert.equal(sender.parameters.degradationPreference, "balanced");
+});
+
 test("without limits the picture is low", async () => {
   await connected({warm: true});
   endpoint.talk(true);

@@ -3,7 +3,7 @@
 
 import {Brake} from "./brake.js";
 import {Continuity} from "./continuity.js";
-import {START_MS, lending, preferCodecs, voiceFirst} from "./senders.js";
+import {lending, preferCodecs, voiceFirst} from "./senders.js";
 
 /** @typedef {import("./continuity.js").Listener} Listener */
 /** @typedef {{trigger: RestartTrigger, recoveredMs?: number}} RestartReport */
@@ -55,8 +55,6 @@ export class DirectEndpoint {
   #early = [];
   #ignoredOffer = false;
   #offeredAt = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #raise;
   /** @type {Limits | null} */
   #limits = null;
   /** @type {((bps: number) => number) | null} */
@@ -143,7 +141,6 @@ export class DirectEndpoint {
   limit(limits) {
     this.#limits = limits;
     this.#brake.limit(limits);
-    clearTimeout(this.#raise);
     this.#shape();
     this.#holdSoon();
   }
@@ -208,7 +205,6 @@ export class DirectEndpoint {
 
   close() {
     if (this.state === "closed") return;
-    clearTimeout(this.#raise);
     this.#pc.close();
     this.#continuity.close();
     this.#brake.watch(false);
@@ -316,14 +312,12 @@ export class DirectEndpoint {
 
   #connected() {
     this.#continuity.connected();
-    clearTimeout(this.#raise);
-    this.#shape(true);
-    if (!this.#limits) this.#raise = setTimeout(() => this.#shape(), START_MS);
+    this.#shape();
   }
 
-  #shape(starting = false) {
+  #shape() {
     const limits = this.#limits && (this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : lending(this.#limits, this.#lent?.(this.#limits.videoMaxBps) ?? 0));
-    voiceFirst(this.#pc.getTransceivers(), {starting, limits, camera: this.#tracks.video});
+    voiceFirst(this.#pc.getTransceivers(), {limits, camera: this.#tracks.video});
   }
 
   #tellWay() {

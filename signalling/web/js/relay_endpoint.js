@@ -278,7 +278,7 @@ export class RelayEndpoint {
   /** Before the relay has said what the way can take, the picture is low. */
   #shape() {
     const limits = this.#limits && (this.#brake.pulled ? {...this.#limits, videoMaxBps: 0} : lending(this.#limits, this.#lent?.(this.#limits.videoMaxBps) ?? 0));
-    return voiceFirst(this.#pc.getTransceivers(), {starting: true, limits, camera: this.#tracks.video});
+    return voiceFirst(this.#pc.getTransceivers(), {limits, camera: this.#tracks.video});
   }
 
   #send() {

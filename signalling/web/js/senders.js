@@ -8,14 +8,10 @@ import {SDP_TEMPLATE} from "./sdp_template.js";
 
 /** Mandatory to implement (RFC 7742 §5, RFC 7874 §3), and what repairs their losses. */
 const CODECS = ["audio/opus", "audio/red", "video/VP8", "video/rtx"];
-/** Enough for 640x480 at 20 frames a second; what is above would only fill a thin link's queue. */
-const VIDEO_MAX_BPS = 600_000;
-/** At first: Chromium's own 300 kbit/s filled the queue of a 128 kbit/s up-link, and its picture came after 20 s. */
+/** Before limits come: Chromium's own 300 kbit/s filled the queue of a 128 kbit/s up-link, and its picture came after 20 s. */
 const VIDEO_START_BPS = 100_000;
 /** Meanwhile half as wide and high: at 640x480 so little is one frame a second (measured), at 320x240 it moves. */
 const VIDEO_START_SCALE = 2;
-/** For so long; by then the browser's estimate has seen the link. */
-export const START_MS = 5_000;
 
 /** A machine of so few cores is an old phone: VP9 is said to cost those half as much again, and the voice comes first. */
 const FEW_CORES = 4;
@@ -44,35 +40,39 @@ export function preferCodecs(transceiver, kind) {
 /**
  * Voice before picture, in the browser's own allocation and in its pacer; and no more picture than is allowed.
  * @param {RTCRtpTransceiver[]} transceivers
- * @param {{starting?: boolean, limits?: Limits | null, camera?: MediaStreamTrack | null}} [how] `starting`: the picture starts
- *   low; `limits` of the relay take the place of our own; `camera`: the track of the picture, which the sender may not have yet
+ * @param {{limits?: Limits | null, camera?: MediaStreamTrack | null}} [how] `limits`: before there are any the picture is low; `camera`: the track of the picture, which the sender may not have yet
  * @returns {Promise<unknown>} once it holds
  */
-export function voiceFirst(transceivers, {starting = false, limits = null, camera = null} = {}) {
-  /** @type {Promise<unknown>[]} */
-  const set = [];
-  for (const {sender, receiver} of transceivers) {
-    const parameters = sender.getParameters();
-    const encoding = parameters.encodings?.[0];
-    if (!encoding) continue;
+export function voiceFirst(transceivers, {limits = null, camera = null} = {}) {
+  return Promise.all(transceivers.map(({sender, receiver}) => {
     const audio = receiver.track.kind === "audio";
-    encoding.priority = encoding.networkPriority = audio ? "high" : "low";
-    if (!audio && limits) {
-      holdPicture(encoding, limits, camera ?? sender.track);
-      // Without a new description, which could interrupt what comes (W3C webrtc-extensions).
-      const codec = parameters.codecs?.find(({mimeType}) => mimeType === `video/${limits.codec ?? "VP8"}`);
-      // @ts-expect-error not in TypeScript's library: Chromium has it
-      if (codec) encoding.codec = codec;
-      // Rung and rate say already how large and how often: the rest as browsers do by themselves.
-      parameters.degradationPreference = limits.detail ? "maintain-resolution" : "balanced";
-    }
-    else if (!audio) {
-      encoding.maxBitrate = starting ? VIDEO_START_BPS : VIDEO_MAX_BPS;
-      encoding.scaleResolutionDownBy = starting ? VIDEO_START_SCALE : 1;
-    }
-    set.push(sender.setParameters(parameters).catch(() => {}));
-  }
-  return Promise.all(set);
+    /** @param {boolean} [plain] without what a browser may refuse, and everything else with it */
+    const apply = async (plain) => {
+      const parameters = sender.getParameters();
+      const encoding = parameters.encodings?.[0];
+      if (!encoding) return;
+      encoding.priority = encoding.networkPriority = audio ? "high" : "low";
+      if (!audio && limits) {
+        holdPicture(encoding, limits, camera ?? sender.track);
+        // Without a new description, which could interrupt what comes (W3C webrtc-extensions).
+        const codec = parameters.codecs?.find(({mimeType}) => mimeType === `video/${limits.codec ?? "VP8"}`);
+        // @ts-expect-error not in TypeScript's library: Chromium has it
+        if (codec) encoding.codec = codec;
+        // Rung and rate say how large and how often; left to itself Chromium halves one of both (7 of 13 frames a second, measured).
+        // @ts-expect-error the same
+        parameters.degradationPreference = limits.detail ? "maintain-resolution" : plain || !limits.videoMaxFps ? "balanced" : "maintain-framerate-and-resolution";
+        // Of a lost frame in the upper layer nothing else depends: the next one shows at once, without a repair (docs/adr/0019).
+        // @ts-expect-error the same
+        if (!plain) encoding.scalabilityMode = limits.codec === "VP9" ? "L1T1" : "L1T2";
+      }
+      else if (!audio) {
+        encoding.maxBitrate = VIDEO_START_BPS;
+        encoding.scaleResolutionDownBy = VIDEO_START_SCALE;
+      }
+      await sender.setParameters(parameters);
+    };
+    return apply().catch(() => apply(true)).catch(() => {});
+  }));
 }
 
 /**
@@ -109,9 +109,6 @@ function holdPicture(encoding, limits, track) {
   if (encoding.active) encoding.maxBitrate = limits.videoMaxBps;
   if (limits.videoMaxFps) encoding.maxFramerate = limits.videoMaxFps;
   else delete encoding.maxFramerate;
-  // Of a lost frame in the upper layer nothing else depends: the next one shows at once, without a repair (docs/adr/0019).
-  // @ts-expect-error not in TypeScript's library
-  encoding.scalabilityMode = limits.codec === "VP9" ? "L1T1" : "L1T2";
   // Of a phone held upright the shorter side is the width: as many pixels either way.
   const {width = 0, height = 0} = track?.getSettings?.() ?? {};
   const lines = Math.min(width, height);
