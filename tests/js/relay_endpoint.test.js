@@ -291,6 +291,7 @@ test("limits of the picture are set at once; those of the voice by the descripti
   assert.equal(encoding.maxBitrate, 18_000);
   assert.equal(encoding.maxFramerate, 4);
   assert.equal(encoding.scalabilityMode, "L1T2");
+  assert.equal(video?.().sender.parameters.degradationPreference, "maintain-framerate-and-resolution");
   assert.equal(encoding.scaleResolutionDownBy, 4);
   await settle();
   assert.deepEqual(FakeAnswerer.last.steps.slice(steps), ["remote offer", "local answer"]);

@@ -37,7 +37,7 @@ PROOF_S: Final = 0.5
 SPACING_S: Final = 5.0
 MAX_SPACING_S: Final = 40.0
 """Doubled by each plan that proved nothing: 1.2 s of 40 s, at a seventh of the rate, is 0.5 % of the data."""
-PROVED_SHARE: Final = 1.15
+ASKED_RATIO: Final = 1.15
 """Asked for over what is wanted: not all that a plan adds is proved (a sixth of it to six sevenths, in virtual time)."""
 GAINED_SHARE: Final = 0.25
 """Of what was asked for beyond what was known: with 0.4 a link that had become 20 times as wide was not found in 95 s, as each of
@@ -55,6 +55,7 @@ class ProbePlan:
     target_bps: float
     """What media and trains are together."""
     lasts_s: float
+    """From the first train on; media alone may be all that is sent."""
 
 
 class Probing:
@@ -134,7 +135,7 @@ class ProbePlanner:
         filled = calm_s <= now - self._planned_at if self._gained else capacity.confident(now)
         careful = filled or self._spacing_s > SPACING_S
         target_bps = min(
-            wanted_bps * PROVED_SHARE, known_bps * (CAREFUL_FACTOR if careful else FACTOR)
+            wanted_bps * ASKED_RATIO, known_bps * (CAREFUL_FACTOR if careful else FACTOR)
         )
         extra_bps = target_bps - arrived_bps
         if extra_bps <= 0:

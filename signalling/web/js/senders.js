@@ -40,7 +40,8 @@ export function preferCodecs(transceiver, kind) {
 /**
  * Voice before picture, in the browser's own allocation and in its pacer; and no more picture than is allowed.
  * @param {RTCRtpTransceiver[]} transceivers
- * @param {{limits?: Limits | null, camera?: MediaStreamTrack | null}} [how] `limits`: before there are any the picture is low; `camera`: the track of the picture, which the sender may not have yet
+ * @param {{limits?: Limits | null, camera?: MediaStreamTrack | null}} [how] `limits`: before there are any the picture is low;
+ *   `camera`: the track of the picture, which the sender may not have yet
  * @returns {Promise<unknown>} once it holds
  */
 export function voiceFirst(transceivers, {limits = null, camera = null} = {}) {

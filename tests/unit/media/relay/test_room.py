@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from media.core import red, rtcp, rtcp_write
+from media.core.bwe.probe import ProbePlan, Probing
 from media.core.limits import START_BPS
 from media.core.link_probe import Start
 from media.core.rungs import Rung
@@ -495,6 +496,16 @@ def test_probing_sends_padding_that_no_one_decodes(house):
     assert padding
     assert all(packet.payload == b"" for packet in padding)
     assert all(packet.transport_number is not None for packet in padding)
+
+
+def test_padding_ends_where_less_is_sent(house):
+    """A plan that is under way when its way falls would fill the queue that is to go."""
+    house = House(start_bps=100_000)
+    _, ben = house.call(transport_cc=True)
+    seat = house.room._seats[ben.leg_id]
+    seat.probing = Probing(ProbePlan(1, 400, 150e3, 1.2), seat.pacer.octets, house.now)
+    seat.fell(house.now)
+    assert seat.probing is None
 
 
 def _feed_back(house, seat, ben):

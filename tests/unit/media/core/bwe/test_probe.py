@@ -7,7 +7,9 @@ import itertools
 
 import pytest
 
+from media.core.asking import link_of
 from media.core.bwe.capacity import Capacity
+from media.core.bwe.estimate import Estimate
 from media.core.bwe.probe import LAST_S, ProbePlan, ProbePlanner, Probing
 from tests.support.bwe_link import Scenario, simulate
 
@@ -119,3 +121,13 @@ def test_a_link_that_became_far_wider_is_found(seed: int) -> None:
     )  # fmt: skip
     found = next(s.at for s in simulate(scenario).samples if s.estimate.rate_bps > 1.05e6)
     assert found < 38
+
+
+def test_where_padding_asks_the_picture_goes_hardly_beyond_what_is_known() -> None:
+    """A twentieth; elsewhere its own step must find out."""
+    estimate = Estimate(
+        rate_bps=100e3, usable_bps=170e3, loss_ratio=0.0, queue_delay_s=0.0, rtt_s=0.6,
+        confident=False, calm_s=float("inf"),
+    )  # fmt: skip
+    assert link_of(estimate, 0.0, probed=True).usable_bps == pytest.approx(105e3)
+    assert link_of(estimate, 0.0).usable_bps == pytest.approx(125e3)
