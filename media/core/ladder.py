@@ -41,10 +41,10 @@ within 10 s; no less, or the step before has not shown its queue (`WINDOW_S` and
 UP_MARGIN_S: Final = 0.4
 """Beyond a link's response: two rounds of decisions."""
 BACK_S: Final = 0.5
-"""The same after an outage, up to the rung that was there before it: picture within 2 s, of which a
-round trip of 800 ms and a key frame are the rest."""
+"""The same after an outage, up to the rung that was there before it, whatever was lost before that: picture within 2 s, of
+which a round trip of 800 ms and a key frame are the rest."""
 RELAPSE_S: Final = 30.0
-"""A rung lost within this time of being entered was entered too early; links of this kind show steps
+"""A rung lost within this time of being entered, other than by silence, was entered too early; links of this kind show steps
 each half minute at worst (recorded)."""
 MAX_RELAPSES: Final = 5
 """1.5 s doubled five times is 48 s: nobody waits longer for a link that has become good."""
@@ -502,9 +502,9 @@ def _round_trip_s(path: Path) -> float:
 def _hold_s(state: State, path: Path) -> float:
     """Return how long the next rung must have had room before it is entered."""
     rung = state.rung + 1
-    base_s = max(UP_S, _round_trip_s(path) + WINDOW_S + UP_MARGIN_S)
     if rung <= state.back_to:
-        base_s = BACK_S
+        return BACK_S
+    base_s = max(UP_S, _round_trip_s(path) + WINDOW_S + UP_MARGIN_S)
     return base_s * float(2 ** state.relapses[rung])
 
 
@@ -513,7 +513,7 @@ def _down(
 ) -> tuple[State, Move | None]:
     before, back_to = state.rung, Rung.TEXT
     relapses, relapsed = list(state.relapses), list(state.relapsed)
-    if reason is not Reason.WISH:
+    if reason not in (Reason.WISH, Reason.SILENCE):
         for rung in range(target + 1, before + 1):
             if now - state.entered[rung] < RELAPSE_S:
                 relapses[rung] = min(MAX_RELAPSES, relapses[rung] + 1)

@@ -197,6 +197,24 @@ def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
     assert back[-1].at <= 27.5
 
 
+def test_silence_is_no_relapse_and_former_ones_hold_nobody_back_after_it() -> None:
+    """A young call on a link that fell before: it comes back from an outage as any other, and climbs on as it would have."""
+    path = (link(9e6), link(384e3, 0.02, 0.25))
+    before, _, _ = run(settled(384e3, 0.02, 0.25), lambda _: path, 60, -60.0)
+    young = {"entered": (-5.0,) * len(Rung), "relapsed": (-5.0,) * len(Rung)}
+    before = replace(before, relapses=(0, 0, 1, 1, 1, 1, 0, 0), **young)
+
+    def look(now: float) -> Path:
+        return path[0], replace(path[1], silence_s=now if now < 10 else 0.05)
+
+    state, moves, _ = run(before, look, 20)
+    taken, *back = steps(moves)
+    assert taken.reason is Reason.SILENCE
+    assert state.relapses == before.relapses
+    assert back[0].at <= 11
+    assert state.rung is before.rung is Rung.MEDIUM
+
+
 def test_nothing_climbs_on_what_content_takes() -> None:
     """A link of 200 kbit/s, most of it content: no rung, rate or voice up while it comes, and none is lost for it."""
     state = begin(Rung.GLIMPSE, (link(40_000),), 0.0)
