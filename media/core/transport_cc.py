@@ -128,12 +128,13 @@ class ArrivalLog:
         if len(self._new) < MAX_STATUSES:
             self._new.append((number, now))
 
-    def write(self, sender_ssrc: int, media_ssrc: int) -> list[bytes]:
+    def write(self, sender_ssrc: int, media_ssrc: int, *, losses: bool = True) -> list[bytes]:
         """Return feedback for all that arrived since the last call; nothing if nothing did.
 
         Args:
             sender_ssrc: Ours.
             media_ssrc: One of the browser's own sending streams.
+            losses: Whether what did not arrive is told too; otherwise each run of arrivals has a feedback of its own.
         """
         if not self._new:
             return []
@@ -142,10 +143,10 @@ class ArrivalLog:
         found = self._unwrapped()
         packets: list[bytes] = []
         while found:
-            base = max(self._next, found[0][0] - MAX_PACKETS // 2)
-            last = len(found)
-            if not is_short or found[-1][0] >= base + MAX_PACKETS:
-                last = _fitting(found, base)
+            base = max(self._next, found[0][0] - MAX_PACKETS // 2) if losses else found[0][0]
+            last = len(found) if losses else _run(found)
+            if not is_short or found[last - 1][0] >= base + MAX_PACKETS:
+                last = _fitting(found[:last], base)
             packets.append(self._packet(sender_ssrc, media_ssrc, base, found[:last]))
             self._next = found[last - 1][0] + 1
             found = found[last:]
@@ -198,6 +199,14 @@ class ArrivalLog:
         if padding:
             body += bytes(padding - 1) + bytes((padding,))
         return _FEEDBACK.pack(first, 205, 2 + len(body) // 4, sender_ssrc, media_ssrc) + body
+
+
+def _run(found: list[tuple[int, float]]) -> int:
+    """Return how many of these follow each other without a gap."""
+    base, count = found[0][0], len(found)
+    if found[-1][0] - base == count - 1:  # nearly always: numbers are ascending, each once
+        return count
+    return next(place for place in range(1, count) if found[place][0] != base + place)
 
 
 def _fitting(found: list[tuple[int, float]], base: int) -> int:

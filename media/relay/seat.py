@@ -476,7 +476,9 @@ class Seat:
         source = self._picture or self._voice
         if source is None:
             return
-        for data in log.write(self.offer.video.ssrc, source.ssrc):
+        # Below `open` limits rule: what losses ask for, the ladder knows.
+        losses = self.direction.rung >= Rung.OPEN
+        for data in log.write(self.offer.video.ssrc, source.ssrc, losses=losses):
             self.send_rtcp(data, now)
 
     def report(self, now: float) -> None:

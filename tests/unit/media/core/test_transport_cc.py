@@ -41,13 +41,13 @@ def test_the_drafts_layout_byte_for_byte() -> None:
 
 @given(
     st.integers(0, 65535), st.floats(0, 100_000),
-    st.lists(st.tuples(st.integers(1, 40), st.floats(0, 2.0)), min_size=1, max_size=120),
+    st.lists(st.tuples(st.integers(1, 40), st.floats(0, 2.0)), min_size=1, max_size=120), st.booleans(),
 )  # fmt: skip
 @settings(max_examples=60)
 def test_what_arrived_is_read_back(
-    first: int, start: float, steps: list[tuple[int, float]]
+    first: int, start: float, steps: list[tuple[int, float]], losses: bool
 ) -> None:
-    """Numbers over the wrap and gaps of any size: every arrival to the tick, every loss as a loss."""
+    """Numbers over the wrap and gaps of any size: every arrival to the tick, every loss as a loss, or none."""
     log = ArrivalLog()
     index, now = first, start
     arrivals: dict[int, float] = {}
@@ -59,7 +59,7 @@ def test_what_arrived_is_read_back(
     found: dict[int, int] = {}
     lost = 0
     at = first
-    for count, data in enumerate(log.write(7, 8)):
+    for count, data in enumerate(log.write(7, 8, losses=losses)):
         assert len(data) <= 1_200
         feedback = read(data)
         assert (feedback.sender_ssrc, feedback.media_ssrc, feedback.count) == (7, 8, count & 0xFF)
@@ -74,7 +74,25 @@ def test_what_arrived_is_read_back(
         away = (found[number] - round(seconds / TICK_S) + wrap // 2) % wrap - wrap // 2
         assert abs(away) <= 1
     assert found.keys() == arrivals.keys()
+    assert losses or not lost
     assert log.write(7, 8) == []
+
+
+def test_a_browser_that_limits_rule_hears_of_arrivals_alone() -> None:
+    """Each run of arrivals has a feedback of its own, in one sequence: nothing was lost, as far as it knows."""
+    log = ArrivalLog()
+    for number in (1, 2, 5, 6, 9):
+        log.received(number, 1.0)
+    told = [read(data) for data in log.write(1, 2, losses=False)]
+    assert [(each.base, len(each.arrivals), each.count) for each in told] == [
+        (1, 2, 0),
+        (5, 2, 1),
+        (9, 1, 2),
+    ]
+    assert not any(None in each.arrivals for each in told)
+    log.received(12, 1.1)
+    (data,) = log.write(1, 2, losses=True)
+    assert (read(data).base, read(data).arrivals) == (10, (None, None, 4400))
 
 
 def test_the_next_feedback_begins_where_the_last_ended() -> None:

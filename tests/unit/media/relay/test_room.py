@@ -3,6 +3,7 @@
 
 import itertools
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -478,6 +479,23 @@ def test_transport_feedback_goes_to_who_negotiated_it(house):
         house.pass_time(0.02)
     house.pass_time(0.2)
     assert not [part for part in ana.told() if isinstance(part, rtcp.TransportFeedback)]
+
+
+@pytest.mark.parametrize(("rung", "told"), [(Rung.STANDARD, 0), (Rung.OPEN, 2)])
+def test_losses_are_told_to_a_browser_whose_own_control_decides(house, rung, told):
+    """To one that limits rule they would only be a reason to search for more, with padding that the limits do not hold."""
+    house = House(start_bps=300_000)
+    ana, _ = house.call(transport_cc=True)
+    house.pass_time(0.2)
+    direction = house.room._seats[ana.leg_id].direction
+    for number in (0, 1, 4, 5):
+        block = extension_block(element(3, number.to_bytes(2, "big")))
+        ana.send(rtp(number, ssrc=ana.ssrcs[0], payload_type=111, extension=block))
+    direction.state = replace(direction.state, sending=replace(direction.state.sending, rung=rung))
+    house.pass_time(0.4)
+    fed = [part for part in ana.told() if isinstance(part, rtcp.TransportFeedback)]
+    arrivals = [each for part in fed for each in part.arrivals]
+    assert (len(arrivals), arrivals.count(None)) == (4 + told, told)
 
 
 def test_probing_sends_padding_that_no_one_decodes(house):
