@@ -48,6 +48,11 @@ KEEP_SHARE: Final = 0.75
 BETTER_RATIO: Final = 1.2
 """Of the picture's good rate, what a voice must leave to it to stay, and over it, what a better one must leave to come: each
 change of frame length is a renegotiation and a gap in the voice, and on 64 kbit/s there were ten a minute (measured)."""
+LONG_GOOD_SHARE: Final = 0.75
+LONG_CALM_LOSS: Final = 0.02
+"""On a long way that isn't thin and loses less, so much of the picture's good rate is enough for shorter frames of the voice: with 40 instead of
+60 ms mouth to ear is 70 ms less, and the picture has 57 of 65 kbit/s (128 kbit/s, 650 ms, 1 %, measured). Where more is lost, a copy
+that follows one frame later outlives less of a burst: 98.4 instead of 98.9 % of the voice at 3 % (virtual time)."""
 BETTER_SHARE: Final = 0.8
 """Of a link's rate, what a better voice may take of it without a picture; it stays up to `STAY_SHARE`."""
 ONE_COPY_RATIO: Final = 1.5
@@ -193,7 +198,12 @@ def fit(
     voices = spec.long_way if long_way else spec.voices
     if picture is None:
         return _speak(spec, voices, wish, path, copies, before)
-    voice = _voice_beside(picture, voices, path, copies, before.voice if before else None)
+    good_bps = picture.good_bps
+    if long_way and all(
+        link.rate_bps >= THIN_BPS and link.loss_ratio < LONG_CALM_LOSS for link in path
+    ):
+        good_bps *= LONG_GOOD_SHARE
+    voice = _voice_beside(picture, good_bps, voices, path, copies, before.voice if before else None)
     rate = max(picture.low_bps, min(picture.high_bps, _room(picture, voice, path, copies)))
     return Sending(
         rung,
@@ -249,17 +259,18 @@ def _room(picture: Picture, voice: Voice, path: Path, copies: tuple[bool, ...]) 
 
 def _voice_beside(
     picture: Picture,
+    good_bps: float,
     voices: tuple[Voice, ...],
     path: Path,
     copies: tuple[bool, ...],
     before: Voice | None,
 ) -> Voice:
-    """Return the best voice that leaves the picture a good rate, else the cheapest."""
+    """Return the best voice that leaves the picture `good_bps`, else the cheapest."""
     ratio = BETTER_RATIO if before in voices else 1.0
     for voice in voices[:-1]:
         if voice == before:
             ratio = KEEP_SHARE
-        if _room(picture, voice, path, copies) >= ratio * picture.good_bps:
+        if _room(picture, voice, path, copies) >= ratio * good_bps:
             return voice
         if voice == before:
             ratio = 1.0

@@ -146,6 +146,20 @@ def test_short_frames_where_the_way_is_long_and_the_rate_allows() -> None:
     assert frame_ms(250e3, 0.1, Rung.MEDIUM) == 20
 
 
+@pytest.mark.parametrize(
+    ("loss", "rtt_s", "frame_ms"), [(0.01, 0.65, 40), (0.03, 0.65, 60), (0.01, 0.1, 60)]
+)
+def test_shorter_frames_beside_a_picture_where_the_way_is_long_and_loses_little(
+    loss: float, rtt_s: float, frame_ms: int
+) -> None:
+    """On 125 kbit/s: with more loss a copy one frame later must follow further behind; on a short way delay is cheap."""
+    path = (clean(125e3, loss, rtt_s),)
+    sending = fit(Rung.SMALL, Wish.MOTION, path, (True,))
+    assert sending.voice is not None
+    assert sending.voice.frame_ms == frame_ms
+    assert sending.max_bps >= 50e3
+
+
 def test_a_voice_alone_prefers_copies_to_sound() -> None:
     """28 kbit/s at 6 % of loss: 8 kbit/s with a copy; 24 carry no copy and go on without."""
     link = clean(28e3, 0.06, 0.5)
