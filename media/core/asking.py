@@ -21,6 +21,11 @@ OPEN_RATIO: Final = 2.1
 """Over what a way is known to carry, at most, where its sender could send more. A limit takes a round trip and more to
 be obeyed, and a thin queue holds 600 ms: so a way that was seen full lately is asked carefully, and a thin one too."""
 THIN_BPS: Final = 150_000.0
+GUESS_RATIO: Final = 1.25
+GUESS_BELOW_BPS: Final = 400_000.0
+"""The same where padding can be sent to find out, below so wide a link, and above a thin one: on 256 kbit/s an estimator that had
+grown twice took it for 476, and `standard` filled the queue for 4 s (virtual time). On a wider link the same queue is gone
+sooner, and it is to be `open` within 10 s."""
 CALM_RATIO: Final = 0.9
 HOPE_AFTER_S: Final = 4.0
 HOPE_PER_S: Final = 0.02
@@ -37,14 +42,7 @@ PROBED_RATIO: Final = 1.05
 trip and fills a queue of 0.3 s (measured on 256 kbit/s, 650 ms: the voice buffer stayed as deep for half a minute)."""
 GROWS_RATIO: Final = 1.1
 """What may be used is this far above what is known: the estimator has seen the known carried without a queue, and wants more.
-Where padding can be sent to find out, nothing is entered on such a guess."""
-
-
-GUESS_RATIO: Final = 1.25
-GUESS_BELOW_BPS: Final = 400_000.0
-"""Where padding can be sent to find out, so much more than is known is believed at most, up to so wide a link: on 256 kbit/s the
-estimator that had grown twice took it for 476, and `standard` filled the queue for 4 s (virtual time). A wider one drains its queue
-in no time, and is to be `open` within 10 s; on a thin one padding is half a picture."""
+Where padding can be sent to find out, `GUESS_RATIO` bounds such a guess."""
 
 TRY_AFTER_S: Final = 2.0
 TRY_PER_S: Final = 0.2
@@ -89,8 +87,8 @@ def link_of(
 ) -> Link:
     """Return a way as the ladder takes it: while nobody has filled it and no queue stands, what it may be asked for."""
     asked_bps = most_bps(estimate)
-    if probed and THIN_BPS <= estimate.rate_bps < GUESS_BELOW_BPS:
-        asked_bps = min(asked_bps, estimate.rate_bps * GUESS_RATIO)
+    if probed and estimate.rate_bps < GUESS_BELOW_BPS:
+        asked_bps = min(asked_bps, max(estimate.rate_bps, THIN_BPS) * GUESS_RATIO)
     grows = not probed and estimate.usable_bps > estimate.rate_bps * GROWS_RATIO
     rate_bps = asked_bps if grows else max(estimate.rate_bps, min(estimate.usable_bps, asked_bps))
     if estimate.usable_bps >= estimate.rate_bps * CALM_RATIO and isfinite(estimate.calm_s):

@@ -25,6 +25,7 @@ from media.core.fit import (
     Path,
     Sending,
     Side,
+    drain_s,
     fit,
     least_bps,
     protected,
@@ -41,8 +42,10 @@ within 10 s; no less, or the step before has not shown its queue (`WINDOW_S` and
 UP_MARGIN_S: Final = 0.4
 """Beyond a link's response: two rounds of decisions."""
 BACK_S: Final = 0.5
-"""The same after an outage, up to the rung that was there before it, whatever was lost before that: picture within 2 s, of
-which a round trip of 800 ms and a key frame are the rest."""
+"""The same after an outage or an excused brake, up to the rung that was there before, whatever was lost before that: picture
+within 2 s, of which a round trip of 800 ms and a key frame are the rest. Decisions come each 0.2 s: 0.8 s from one to the next."""
+FREE_OUTAGES: Final = 2
+"""In a minute; each more doubles `BACK_S`, or a link that is away for 3 s of each 8 s changed rungs 46 times a minute (simulated)."""
 RELAPSE_S: Final = 30.0
 """A rung lost within this time of being entered, other than by silence, was entered too early; links of this kind show steps
 each half minute at worst (recorded)."""
@@ -185,6 +188,8 @@ class State:
     """Of each link, before an outage."""
     back_to: Rung = Rung.TEXT
     """Rung before an outage; `text`: there was none, or it has been reached."""
+    outages: tuple[float, ...] = ()
+    """When the last ones began."""
     lossy: bool = False
     adjusted: float = _NEVER
     adjusted_up: float = _NEVER
@@ -272,7 +277,7 @@ def decide(
         return _down(replace(state, asked=False), target, reason, whose, path, now)
     if not state.silent and state.fits_since is not None:
         waited = now - max(state.fits_since, state.since)
-        if waited >= _hold_s(state, path):
+        if waited >= _hold_s(state, path, now):
             return _up(state, known, now)
     return _adjust(state, known, now)
 
@@ -369,7 +374,8 @@ def _without_outage(state: State, path: Path, now: float) -> tuple[State, Path]:
     silence_s = max(link.silence_s for link in path)
     silent = silence_s >= SILENCE_S or (state.silent and silence_s >= HEARD_S)
     if silent or state.silent:
-        state = replace(state, silent=silent, silent_until=now)
+        outages = state.outages if state.silent else (*state.outages[-MAX_RELAPSES - 1 :], now)
+        state = replace(state, silent=silent, silent_until=now, outages=outages)
     if now - state.silent_until >= FRESH_S or len(state.losses) != len(path):
         losses = tuple(link.loss_ratio for link in path)
         return state if losses == state.losses else replace(state, losses=losses), path
@@ -470,7 +476,7 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Si
     if state.queue_since is not None and rung > Rung.VOICE_MIN:
         stands_s = now - max(state.queue_since, state.since)
         fullest = _most(path, "queue_s")
-        drains = rung <= Rung.GLIMPSE or _drain_s(state.sending, path[fullest]) <= SLOW_DRAIN_S
+        drains = rung <= Rung.GLIMPSE or drain_s(state.sending, path[fullest]) <= SLOW_DRAIN_S
         if stands_s >= DRAIN_S * drains + WINDOW_S + QUEUE_MARGIN_S + _round_trip_s(path):
             return Rung(rung - 1), Reason.WATCHER if fullest else Reason.QUEUE, Side.of(fullest)
     return None
@@ -489,21 +495,16 @@ def _on_trial(state: State, path: Path, now: float) -> bool:
     return short_link(state.rung, state.wish, path, state.protected, share) is None
 
 
-def _drain_s(sending: Sending, link: Link) -> float:
-    """Return how long a link's queue takes to go while this is sent."""
-    spare_bps = link.rate_bps - sending.wire_bps(link)
-    return link.queue_s * link.rate_bps / spare_bps if spare_bps > 0 else float("inf")
-
-
 def _round_trip_s(path: Path) -> float:
     return max(link.rtt_s for link in path)
 
 
-def _hold_s(state: State, path: Path) -> float:
+def _hold_s(state: State, path: Path, now: float) -> float:
     """Return how long the next rung must have had room before it is entered."""
     rung = state.rung + 1
     if rung <= state.back_to:
-        return BACK_S
+        recent = sum(now - at < FORGIVE_S for at in state.outages)
+        return BACK_S * float(2 ** max(0, recent - FREE_OUTAGES))
     base_s = max(UP_S, _round_trip_s(path) + WINDOW_S + UP_MARGIN_S)
     return base_s * float(2 ** state.relapses[rung])
 
@@ -521,7 +522,7 @@ def _down(
     sending = fit(target, state.wish, path, state.protected, state.sending)
     if reason is Reason.SILENCE:
         back_to = max(before, state.back_to)
-    elif target is Rung.VOICE and max(_drain_s(sending, link) for link in path) > SLOW_DRAIN_S:
+    elif target is Rung.VOICE and max(drain_s(sending, link) for link in path) > SLOW_DRAIN_S:
         target, sending = Rung.VOICE_MIN, fit(Rung.VOICE_MIN, state.wish, path, state.protected)
     state = replace(
         state, sending=sending, since=now, relapses=tuple(relapses), relapsed=tuple(relapsed),

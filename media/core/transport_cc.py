@@ -12,7 +12,7 @@ browser that limits rule is told of arrivals alone (docs/adr/0020-arrivals-witho
 from __future__ import annotations
 
 import struct
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final, TypeAlias
 
 import msgspec
@@ -31,6 +31,9 @@ MAX_DELTA_S: Final = 8.0
 """Between two arrivals in one feedback: 16 signed bits of ticks are 8.19 s."""
 MAX_PACKETS: Final = 512
 """Per feedback written: under 1,200 octets whatever the pattern."""
+MAX_RUNS: Final = 16
+"""Of arrivals, each told by a feedback of 72 octets on the wire, per write: 29 % of loss at 130 packets a second has 6 in 0.2 s.
+Of more the newest are told: who skips numbers at will costs no more than that."""
 
 _HEAD = struct.Struct("!HHI")
 _CHUNK = struct.Struct("!H")
@@ -136,7 +139,8 @@ class ArrivalLog:
         Args:
             sender_ssrc: Ours.
             media_ssrc: One of the browser's own sending streams.
-            losses: Whether what did not arrive is told too; otherwise each run of arrivals has a feedback of its own.
+            losses: Whether what did not arrive is told too; otherwise each run of arrivals has a feedback of its own,
+                for the newest `MAX_RUNS`.
         """
         if not self._new:
             return []
@@ -144,14 +148,16 @@ class ArrivalLog:
         is_short = self._new[-1][1] - self._new[0][1] < MAX_DELTA_S
         found = self._unwrapped()
         packets: list[bytes] = []
-        while found:
-            base = max(self._next, found[0][0] - MAX_PACKETS // 2) if losses else found[0][0]
-            last = len(found) if losses else _run(found)
-            if not is_short or found[last - 1][0] >= base + MAX_PACKETS:
-                last = _fitting(found[:last], base)
-            packets.append(self._packet(sender_ssrc, media_ssrc, base, found[:last]))
-            self._next = found[last - 1][0] + 1
-            found = found[last:]
+        for part in [found] if losses else _runs(found)[-MAX_RUNS:]:
+            rest = part
+            while rest:
+                base = max(self._next, rest[0][0] - MAX_PACKETS // 2) if losses else rest[0][0]
+                last = len(rest)
+                if not is_short or rest[-1][0] >= base + MAX_PACKETS:
+                    last = _fitting(rest, base)
+                packets.append(self._packet(sender_ssrc, media_ssrc, base, rest[:last]))
+                self._next = rest[last - 1][0] + 1
+                rest = rest[last:]
         return packets
 
     def _unwrapped(self) -> list[tuple[int, float]]:
@@ -203,12 +209,12 @@ class ArrivalLog:
         return _FEEDBACK.pack(first, 205, 2 + len(body) // 4, sender_ssrc, media_ssrc) + body
 
 
-def _run(found: list[tuple[int, float]]) -> int:
-    """Return how many of these follow each other without a gap."""
-    base, count = found[0][0], len(found)
-    if found[-1][0] - base == count - 1:  # nearly always: numbers are ascending, each once
-        return count
-    return next(place for place in range(1, count) if found[place][0] != base + place)
+def _runs(found: list[tuple[int, float]]) -> list[list[tuple[int, float]]]:
+    """Return these, ascending and each once, as runs of numbers that follow each other."""
+    if found and found[-1][0] - found[0][0] == len(found) - 1:  # nearly always
+        return [found]
+    begins = [at for at in range(1, len(found)) if found[at][0] != found[at - 1][0] + 1]
+    return [found[begin:end] for begin, end in pairwise([0, *begins, len(found)])]
 
 
 def _fitting(found: list[tuple[int, float]], base: int) -> int:

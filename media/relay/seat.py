@@ -66,6 +66,9 @@ where an up-link still proves 100: so the upper one can always be reached."""
 FAST_BPS: Final = 200_000.0
 """Where so much comes, feedback is written ten times a second, below it five times: it is of a dozen packets then, and browsers
 themselves give 5 % of the rate to it."""
+TELL_LOSSES_S: Final = 5.0
+"""A browser whose own control decided is told of losses for so long afterwards: until its limits have come, by a link that may be
+full, they are what holds it."""
 NO_FEEDBACK_S: Final = 5.0
 """A browser that has been sent to for so long and gave no feedback gives none; reports must do."""
 DARK_S: Final = 3.0
@@ -85,7 +88,7 @@ class Seat:
 
     __slots__ = (
         "_absent", "_begun_at", "_counted", "_fed_back", "_first_sent_at", "_former", "_heard_at", "_log", "_looked_at", "_octets",
-        "_picture", "_rules", "_uncounted", "_voice", "answered", "clock", "direction", "down", "down_budget", "down_rung",
+        "_opened_at", "_picture", "_rules", "_uncounted", "_voice", "answered", "clock", "direction", "down", "down_budget", "down_rung",
         "extensions", "is_dark", "is_fast", "is_open", "key_frame_requests", "leg", "leg_id", "nacks", "number", "offer",
         "order", "pacer", "participant", "picture", "probing", "reported", "returned_at", "role", "room", "rtt", "sources",
         "up", "up_budget", "up_rung", "voice", "voice_allowance",
@@ -144,6 +147,7 @@ class Seat:
         self._absent = Absent()
         self._log: ArrivalLog | None = None
         self._rules = False
+        self._opened_at = float("-inf")
         self._first_sent_at: float | None = None
         self._fed_back = False
         self._counted: dict[int, tuple[int, int]] = {}
@@ -477,7 +481,9 @@ class Seat:
         if source is None:
             return
         # Below `open` limits rule: what losses ask for, the ladder knows.
-        losses = self.direction.rung >= Rung.OPEN
+        if self.direction.rung >= Rung.OPEN:
+            self._opened_at = now
+        losses = now - self._opened_at < TELL_LOSSES_S
         for data in log.write(self.offer.video.ssrc, source.ssrc, losses=losses):
             self.send_rtcp(data, now)
 

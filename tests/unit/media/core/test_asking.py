@@ -5,22 +5,31 @@ import math
 
 import pytest
 
-from media.core.asking import GUESS_RATIO, OPEN_RATIO, link_of
+from media.core.asking import GUESS_RATIO, THIN_BPS, THIN_RATIO, link_of
 from media.core.bwe.estimate import Estimate
 
 
-@pytest.mark.parametrize(
-    ("rate_bps", "probed", "ratio"),
-    [(240e3, True, GUESS_RATIO), (240e3, False, 2.0), (500e3, True, 2.0), (100e3, True, 1.7)],
-)
-def test_where_padding_can_find_out_little_is_believed(
-    rate_bps: float, probed: bool, ratio: float
-) -> None:
-    """An estimator that grew twice takes 240 kbit/s for 480: a rung that fits only those is not entered before they are proved."""
-    assert ratio < OPEN_RATIO
-    estimate = Estimate(
+def grown(rate_bps: float) -> Estimate:
+    """Return what an estimator makes of a link that nobody has filled, when it has just doubled what it would use."""
+    return Estimate(
         rate_bps=rate_bps, usable_bps=2 * rate_bps, loss_ratio=0.0, queue_delay_s=0.0, rtt_s=0.65,
         confident=False, calm_s=math.inf,
     )  # fmt: skip
-    assert link_of(estimate, 0.0, probed=probed).rate_bps <= ratio * rate_bps * 1.05
-    assert link_of(estimate, 0.0, probed=probed).rate_bps >= ratio * rate_bps * 0.95
+
+
+def test_where_padding_can_find_out_little_is_believed() -> None:
+    """240 kbit/s that might be 480: a rung that fits only those is entered where nobody can ask, else when they are proved."""
+    assert link_of(grown(240e3), 0.0).rate_bps > 1.9 * 240e3
+    assert link_of(grown(240e3), 0.0, probed=True).rate_bps == pytest.approx(GUESS_RATIO * 240e3)
+    assert link_of(grown(500e3), 0.0, probed=True).rate_bps > 1.9 * 500e3
+    assert link_of(grown(60e3), 0.0, probed=True).rate_bps == pytest.approx(THIN_RATIO * 60e3)
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_who_knows_more_believes_no_less(probed: bool) -> None:
+    """From 4 kbit/s to 2 Mbit/s, and at the bounds between the ratios above all."""
+    rates = sorted([*(4e3 * 1.05**step for step in range(128)), THIN_BPS - 1, THIN_BPS])
+    if not probed:
+        rates = [rate for rate in rates if rate < THIN_BPS]
+    believed = [link_of(grown(rate), 0.0, probed=probed).rate_bps for rate in rates]
+    assert believed == sorted(believed)

@@ -198,11 +198,11 @@ def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
 
 
 def test_silence_is_no_relapse_and_former_ones_hold_nobody_back_after_it() -> None:
-    """A young call on a link that fell before: it comes back from an outage as any other, and climbs on as it would have."""
+    """A young call on a link that fell before: it comes back from an outage as any other."""
     path = (link(9e6), link(384e3, 0.02, 0.25))
     before, _, _ = run(settled(384e3, 0.02, 0.25), lambda _: path, 60, -60.0)
     young = {"entered": (-5.0,) * len(Rung), "relapsed": (-5.0,) * len(Rung)}
-    before = replace(before, relapses=(0, 0, 1, 1, 1, 1, 0, 0), **young)
+    before = replace(before, relapses=(0, 0, 3, 3, 3, 3, 0, 0), **young)
 
     def look(now: float) -> Path:
         return path[0], replace(path[1], silence_s=now if now < 10 else 0.05)
@@ -213,6 +213,21 @@ def test_silence_is_no_relapse_and_former_ones_hold_nobody_back_after_it() -> No
     assert state.relapses == before.relapses
     assert back[0].at <= 11
     assert state.rung is before.rung is Rung.MEDIUM
+
+
+def test_a_watcher_who_comes_and_goes_has_the_voice() -> None:
+    """Away for 3 s of each 8 s: the first two times the picture is back at once; in the end the rungs stand still."""
+    path = (link(9e6), link(1.5e6))
+
+    def look(now: float) -> Path:
+        return path[0], replace(path[1], silence_s=max(0.05, now % 8 - 5))
+
+    state, _, _ = run(settled(1.5e6), lambda _: path, 60, -60.0)
+    state, moves, _ = run(state, look, 240)
+    assert [move.reason for move in steps(moves)][:3] == [Reason.SILENCE, Reason.BACK, Reason.BACK]
+    assert len([move for move in steps(moves) if move.at >= 120]) <= 4
+    state, moves, _ = run(state, lambda _: path, 60, 240.0)
+    assert state.rung is Rung.OPEN
 
 
 def test_nothing_climbs_on_what_content_takes() -> None:

@@ -10,7 +10,7 @@ import pytest
 from media.core.asking import link_of
 from media.core.bwe.capacity import Capacity
 from media.core.bwe.estimate import Estimate
-from media.core.bwe.probe import LAST_S, ProbePlan, ProbePlanner, Probing
+from media.core.bwe.probe import LAST_S, SPACING_S, ProbePlan, ProbePlanner, Probing
 from tests.support.bwe_link import Scenario, simulate
 
 
@@ -77,7 +77,7 @@ def _full(rate_bps: float, now: float) -> Capacity:
 
 
 def test_a_link_that_was_seen_full_is_asked_for_little() -> None:
-    """Also where a plan has found more, and has filled that too; what was found without a queue is believed."""
+    """And later, also where a plan has found more, and has filled that too; what was found without a queue is believed."""
     capacity = _full(100e3, 9.0)
     planner = ProbePlanner(10.0)
     plan = planner.plan(1e6, capacity, 90e3, 0.5, 0.5, 10.0)
@@ -88,7 +88,8 @@ def test_a_link_that_was_seen_full_is_asked_for_little() -> None:
     assert wider is not None
     assert wider.target_bps == pytest.approx(171e3)
     capacity.rate_bps, capacity._proved_at = 150e3, 13.0
-    again = planner.plan(1e6, capacity, 90e3, 0.5, 0.5, 14.0)
+    assert planner.plan(1e6, capacity, 90e3, 0.5, 0.5, 14.0) is None
+    again = planner.plan(1e6, capacity, 90e3, 0.5, 0.5, 14.1 + 2 * SPACING_S)
     assert again is not None
     assert again.target_bps == pytest.approx(172.5e3)
 
