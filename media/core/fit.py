@@ -234,6 +234,16 @@ def drain_s(sending: Sending, link: Link) -> float:
     return link.queue_s * link.rate_bps / spare_bps if spare_bps > 0 else float("inf")
 
 
+def too_much(sending: Sending, copies: tuple[bool, ...], path: Path) -> bool:
+    """Tell whether what is sent is more than a link of the path carries."""
+    picture = sending.height > 0
+    return any(
+        sending.wire_bps(link, int(copies[index]) if index and picture else None)
+        > STAY_SHARE * link.rate_bps
+        for index, link in enumerate(path)
+    )
+
+
 def fit_bps(link: Link) -> float:
     """Return what of a link is aimed at with a picture."""
     share = FIT_SHARE if link.rate_bps >= THIN_BPS else THIN_FIT_SHARE

@@ -32,6 +32,7 @@ from media.core.fit import (
     refit,
     short_link,
     spare,
+    too_much,
 )
 from media.core.redundancy import REPAIR_RTT_S
 from media.core.rungs import Rung, Wish
@@ -155,9 +156,6 @@ class Move:
     """Whose link made it so, or keeps the direction from more; None: nobody's."""
 
 
-_RUNGS: Final = len(Rung)
-
-
 @dataclass(frozen=True, slots=True)
 class State:
     """One direction. Made by `begin`, changed by `decide`, `wished`, `capped` and `braked` only."""
@@ -172,10 +170,10 @@ class State:
     """Of each link, whether its voice has copies."""
     lost_at: tuple[float, ...] = ()
     """When each last lost enough for that."""
-    entered: tuple[float, ...] = (_NEVER,) * _RUNGS
+    entered: tuple[float, ...] = (_NEVER,) * len(Rung)
     """When each rung was last entered from below."""
-    relapses: tuple[int, ...] = (0,) * _RUNGS
-    relapsed: tuple[float, ...] = (_NEVER,) * _RUNGS
+    relapses: tuple[int, ...] = (0,) * len(Rung)
+    relapsed: tuple[float, ...] = (_NEVER,) * len(Rung)
     fits_since: float | None = None
     """Since when the next rung has had room, without a queue."""
     queue_since: float | None = None
@@ -521,7 +519,7 @@ def _down(
                 relapsed[rung] = now
     sending = fit(target, state.wish, path, state.protected, state.sending)
     if reason is Reason.SILENCE:
-        back_to = max(before, state.back_to)
+        back_to, sending = max(before, state.back_to), _least(state, path)
     elif target is Rung.VOICE and max(drain_s(sending, link) for link in path) > SLOW_DRAIN_S:
         target, sending = Rung.VOICE_MIN, fit(Rung.VOICE_MIN, state.wish, path, state.protected)
     state = replace(
@@ -547,9 +545,12 @@ def _up(state: State, path: Path, now: float) -> tuple[State, Move | None]:
 
 def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     """Follow the link within the rung."""
-    if state.silent and not state.asked:
-        return state, None
     sending = state.sending
+    if state.silent and not state.asked:
+        least = _least(state, path)
+        if state.rung is not Rung.VOICE or sending.voice == least.voice:
+            return state, None
+        return _set(state, least, Reason.SILENCE, path, now)
     target = refit(state.wish, path, state.protected, sending)
     if target == sending:
         return replace(state, asked=False) if state.asked else state, None
@@ -557,7 +558,7 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
         return _set(replace(state, asked=False), target, Reason.WISH, path, now)
     if target.copies > sending.copies:
         return _set(state, target, Reason.REDUNDANCY, path, now)
-    if _too_much(sending, state.protected, path):
+    if too_much(sending, state.protected, path):
         return _set(state, target, Reason.RATE, path, now, forced=True)
     costs, now_costs = target.wire_bps(path[0]), sending.wire_bps(path[0])
     if costs < now_costs * (1 - WORTH_RATIO):
@@ -572,14 +573,9 @@ def _adjust(state: State, path: Path, now: float) -> tuple[State, Move | None]:
     return state, None
 
 
-def _too_much(sending: Sending, copies: tuple[bool, ...], path: Path) -> bool:
-    """Tell whether what is sent is more than a link of the path carries."""
-    picture = sending.height > 0
-    return any(
-        sending.wire_bps(link, int(copies[index]) if index and picture else None)
-        > STAY_SHARE * link.rate_bps
-        for index, link in enumerate(path)
-    )
+def _least(state: State, path: Path) -> Sending:
+    """Return the voice for whoever isn't heard: it may be what is sent that fills the link, and keeps the page from the call."""
+    return replace(fit(Rung.VOICE_MIN, state.wish, path, (False,) * len(path)), rung=Rung.VOICE)
 
 
 def _set(

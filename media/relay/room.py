@@ -345,7 +345,7 @@ class Room:
         for index, (watcher, link) in enumerate(zip(watchers, path[1:], strict=True), 1):
             watcher.set_down_rate(max(link.usable_bps, link.rate_bps, wire_bps), now)
             copies = state.protected[index] if index < len(state.protected) else False
-            watcher.protect(link, state.sending, now, wanted=copies)
+            watcher.protect(link, state.sending, now, wanted=copies and not state.silent)
             if link.rate_bps < path[0].rate_bps * AHEAD_RATIO:
                 wanted_bps = min(PROBE_MAX_BPS, next_bps(state, link, copy=copies))
                 watcher.probe(wanted_bps, state.sending.wire_bps(link, int(copies)), now)

@@ -29,7 +29,7 @@ from media.core.ladder import (
     next_bps,
     wished,
 )
-from media.core.rungs import Rung, Wish
+from media.core.rungs import Rung, Voice, Wish
 
 STEP_S = 0.2
 GOOD = Link(5e6, 5e6, 0.0, 0.05)
@@ -195,6 +195,19 @@ def test_silence_stops_the_picture_and_its_end_brings_it_back() -> None:
     assert [m.reason for m in back] == [Reason.BACK] * 3
     assert back[0].at <= 26
     assert back[-1].at <= 27.5
+
+
+@pytest.mark.parametrize("rung", [Rung.VOICE, Rung.GLIMPSE])
+def test_who_is_not_heard_gets_the_least_voice(rung: Rung) -> None:
+    """What was begun with may be too much for a link that nobody has measured: full, it keeps the page from the call for minutes."""
+    path = (link(9e6), link(48e3, rtt_s=0.6))
+    state = begin(rung, path, 0.0)
+    silent = (path[0], replace(path[1], silence_s=5.0))
+    state, _, _ = run(state, lambda _: silent, 5)
+    assert state.rung is Rung.VOICE
+    assert (state.sending.voice, state.sending.copies) == (Voice(8_000, 60), 0)
+    state, _, _ = run(state, lambda _: path, 20, 5.0)
+    assert state.rung is Rung.GLIMPSE
 
 
 def test_silence_is_no_relapse_and_former_ones_hold_nobody_back_after_it() -> None:
