@@ -463,11 +463,10 @@ def _forced_down(state: State, path: Path, now: float) -> tuple[Rung, Reason, Si
         unprotected = short_link(rung, state.wish, path, (False,) * len(path), STAY_SHARE)
         if unprotected is None:
             fits = short_link(rung, state.wish, path, state.protected, COPIES_SHARE) is None
-            reason = Reason.WATCHER if short else Reason.LOSS
-            return None if fits and not state.lossy else (target, reason, Side.of(short))
-        if state.short_since is not None and now - state.short_since < DOUBT_S:
-            return None
-        return target, Reason.WATCHER if short else Reason.RATE, Side.of(short)
+            if not fits or state.lossy:
+                return target, Reason.WATCHER if short else Reason.LOSS, Side.of(short)
+        elif state.short_since is None or now - state.short_since >= DOUBT_S:
+            return target, Reason.WATCHER if short else Reason.RATE, Side.of(short)
     if state.lossy and rung > Rung.VOICE:
         lossiest = _most(path, "loss_ratio")
         return Rung.VOICE, Reason.WATCHER if lossiest else Reason.LOSS, Side.of(lossiest)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from media.core.asking import hoped
@@ -619,7 +619,15 @@ def test_a_noisy_estimate_is_no_oscillation(noise: list[float], rate: float, los
     assert busiest(steps(moves), 120) <= 6
 
 
+COPIES_HID_A_QUEUE = [
+    (1e5, 1.0, 0.0, 0.0, 0.0, 0.05, 4.0), (10**4.5625, 1.0, 0.0, 0.0, 1.0, 0.05, 6.0),
+    (1e4, 1.0, 0.0, 0.0, 0.0, 0.05, 1.0), (1e5, 1.0, 0.25, 0.0, 0.0, 0.05, 8.0),
+]  # fmt: skip
+"""A glimpse whose copies alone didn't fit stayed, whatever queue stood, where the same on a faster link went."""
+
+
 @given(st.lists(quality, min_size=1, max_size=4), st.floats(1, 20), st.floats(0, 60))
+@example(COPIES_HID_A_QUEUE, 2.0, 45.0)
 @settings(max_examples=40, deadline=None)
 def test_more_rate_is_never_less(
     pieces: list[tuple[float, ...]], factor: float, seconds: float
